@@ -1,0 +1,46 @@
+"""What a network has to beat: rules and logistic regressions on the same matchup table."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from helpers.features import FEATURE_SETS, OUTCOME, mirror
+from helpers.scoring import brier_score
+
+SEEDS = [f"Team{side}_{feature}" for side in (1, 2) for feature in ("Seed", "Seed_women")]
+
+
+def baselines(train: pd.DataFrame, games: pd.DataFrame) -> dict[str, np.ndarray]:
+    """The probability that Team1 wins each of games, by the name of the baseline, fitted on train where it fits."""
+    regressions = {
+        "seeds, logistic regression": SEEDS,
+        "42 box-score features, logistic regression": FEATURE_SETS["box-score"],
+        "strong features, logistic regression": FEATURE_SETS["strong"],
+    }
+    return {
+        "always 0.5": np.full(len(games), 0.5),
+        "win-rate rule": ((games["Team1_WinRatio"] - games["Team2_WinRatio"] + 1) / 2).to_numpy(),
+        **{
+            name: _logistic(train, columns).predict_proba(games[columns])[:, 1] for name, columns in regressions.items()
+        },
+    }
+
+
+def choose_features(train: pd.DataFrame, validation: pd.DataFrame) -> str:
+    """The name in FEATURE_SETS whose logistic regression, fitted on train, has the best validation Brier score."""
+    return min(
+        FEATURE_SETS,
+        key=lambda name: brier_score(validation[OUTCOME], _logistic(train, validation, FEATURE_SETS[name])),
+    )
+
+
+def _logistic(train: pd.DataFrame, games: pd.DataFrame, columns: list[str]) -> np.ndarray:
+    """Both orders of every game and no intercept: then p(A, B) = 1 - p(B, A) here too."""
+    features = pd.concat([train[columns], mirror(train[columns])])
+    outcome = np.concatenate([train[OUTCOME], 1 - train[OUTCOME]])
+    model = make_pipeline(StandardScaler(), LogisticRegression(fit_intercept=False, max_iter=10_000))
+    return model.fit(features, outcome).predict_proba(games[columns])[:, 1]

@@ -1,0 +1,192 @@
+"""The games: the tables of one or both leagues, made up, read from CSV files or fetched from Kaggle, and checked."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+LEAGUES = {"M": "men", "W": "women"}
+BOX_STATISTICS = ["FGM", "FGA", "FGM3", "FGA3", "FTM", "FTA", "OR", "DR", "Ast", "TO", "Stl", "Blk", "PF"]
+KAGGLE_COMPETITION = "march-machine-learning-mania-2025"
+
+_RESULT = ["Season", "DayNum", "WTeamID", "WScore", "LTeamID", "LScore", "WLoc", "NumOT"]
+_BOX_SCORE = [side + statistic for side in "WL" for statistic in BOX_STATISTICS]
+_FILES = {
+    "regular": ("RegularSeasonDetailedResults.csv", _RESULT + _BOX_SCORE),
+    "tourney": ("NCAATourneyCompactResults.csv", _RESULT),
+    "seeds": ("NCAATourneySeeds.csv", ["Season", "Seed", "TeamID"]),
+    "slots": ("NCAATourneySlots.csv", ["Season", "Slot", "StrongSeed", "WeakSeed"]),
+    "teams": ("Teams.csv", ["TeamID", "TeamName"]),
+}
+_ALL_SCORES = "RegularSeasonCompactResults.csv"
+_TEXT = {  # column: what its values look like, as a pattern and in words
+    "WLoc": (r"[HAN]", "H, A or N"),
+    "Seed": (r"[W-Z]\d\d[ab]?", "a region W to Z, two digits, and a or b for a play-in"),
+    "Slot": (r".+", "a text"),
+    "StrongSeed": (r".+", "a text"),
+    "WeakSeed": (r".+", "a text"),
+    "TeamName": (r".+", "a text"),
+}
+
+
+@dataclass(frozen=True)
+class Games:
+    """Kaggle's tables with one more column, League ("M" or "W"), so that both leagues stand in one frame.
+
+    regular  a regular-season game a row: Season, DayNum, WTeamID, WScore, LTeamID, LScore, WLoc (of the winner:
+             H home, A away, N neutral), NumOT, then the box score of the winner (W...) and of the loser (L...)
+    tourney  a tournament game a row, at least up to NumOT
+    seeds    a team's seed in a season: region letter, 01 to 16, a or b for a play-in
+    slots    how the bracket is wired: the winner of StrongSeed against WeakSeed takes Slot
+    teams    TeamID and TeamName
+
+    Simulated games also have WTrueProb, the probability before the game that the team which won would win.
+    """
+
+    regular: pd.DataFrame
+    tourney: pd.DataFrame
+    seeds: pd.DataFrame
+    slots: pd.DataFrame
+    teams: pd.DataFrame
+
+
+def load_games(source: str, seed: int) -> Games:
+    """The games of a source: "simulated" (made from the seed), "kaggle" (downloaded), or a folder of CSV files.
+
+    Raises FileNotFoundError, ConnectionError or ValueError with one sentence that says what is wrong and where.
+    """
+    if source == "simulated":
+        from helpers.simulate import simulate_games
+
+        return simulate_games(seed)
+    return read_games(_download() if source == "kaggle" else Path(source))
+
+
+def read_games(folder: Path) -> Games:
+    """The games in a folder with Kaggle's CSV files of the men (M...), the women (W...) or both, checked.
+
+    Raises FileNotFoundError for a missing folder or file, ValueError for what is wrong inside a file.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"SOURCE: there is no folder {folder}; give the folder with Kaggle's CSV files.")
+    leagues = [name for name in LEAGUES if any((folder / (name + file)).exists() for file, _ in _FILES.values())]
+    if not leagues:
+        wanted = "MTeams.csv or WTeams.csv"
+        raise FileNotFoundError(f"{folder} holds none of Kaggle's files, such as {wanted}; unpack them there.")
+    tables = [_read_league(folder, league) for league in leagues]
+    stacked = {name: pd.concat([table[name] for table in tables], ignore_index=True) for name in _FILES}
+    return Games(**stacked)
+
+
+def _download() -> Path:
+    import kagglehub
+
+    page = f"https://www.kaggle.com/competitions/{KAGGLE_COMPETITION}"
+    try:
+        return Path(kagglehub.competition_download(KAGGLE_COMPETITION))
+    except Exception as error:  # kagglehub lets errors of several HTTP libraries through
+        raise ConnectionError(
+            f"Kaggle did not hand out the games ({type(error).__name__}): accept the rules at {page}, put an API "
+            "token where kagglehub looks for it (KAGGLE_USERNAME and KAGGLE_KEY, or ~/.kaggle/kaggle.json), or "
+            'download the files by hand and set SOURCE to their folder; SOURCE = "simulated" needs no account.'
+        ) from error
+
+
+def _read_league(folder: Path, league: str) -> dict[str, pd.DataFrame]:
+    missing = [league + file for file, _ in _FILES.values() if not (folder / (league + file)).exists()]
+    if missing:
+        raise FileNotFoundError(f"{folder} lacks {', '.join(missing)}; download Kaggle's files once more.")
+    tables = {name: _read_table(folder / (league + file), columns) for name, (file, columns) in _FILES.items()}
+    files = {name: league + file for name, (file, _) in _FILES.items()}
+    if (folder / (league + _ALL_SCORES)).exists():
+        scores = _read_table(folder / (league + _ALL_SCORES), _RESULT)
+        _check_league(tables | {"regular": scores}, files | {"regular": league + _ALL_SCORES})
+        tables = _add_games_without_box_score(tables, scores)
+    _check_league(tables, files)
+    for table in tables.values():
+        table.insert(0, "League", league)
+    return tables
+
+
+def _add_games_without_box_score(tables: dict[str, pd.DataFrame], scores: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Kaggle has results without box scores: of whole early seasons, left out here, and of some later games.
+
+    The later ones still rate the teams; their statistics are missing (NaN).
+    """
+    seasons = tables["regular"]["Season"].unique()
+    dated = {name: table[table["Season"].isin(seasons)] for name, table in tables.items() if "Season" in table}
+    regular = scores[scores["Season"].isin(seasons)].merge(dated["regular"], on=_RESULT, how="outer")
+    regular = regular.sort_values(["Season", "DayNum"], ignore_index=True)
+    return tables | dated | {"regular": regular}
+
+
+def _read_table(path: Path, columns: list[str]) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path.name} is not a table: {str(error).strip()}; download it once more.") from error
+    for column in columns:
+        if column not in table:
+            near = difflib.get_close_matches(column, map(str, table.columns), n=1)
+            remedy = f"is {near[0]!r} the one? Rename it" if near else "download the file once more"
+            raise ValueError(f"{path.name} has no column {column!r}; {remedy}.")
+        _check_column(table, column, path.name)
+    table = table[columns].astype({column: "int64" for column in columns if column not in _TEXT})
+    if "WScore" in columns:
+        _check_games(table, path.name)
+    return table
+
+
+def _check_column(table: pd.DataFrame, column: str, file: str) -> None:
+    # Written out because pandera's coercion to whole numbers turns 2.5 into 2 without a word.
+    if column in _TEXT:
+        pattern, wanted = _TEXT[column]
+        good = table[column].notna() & table[column].astype(str).str.fullmatch(pattern)
+    else:
+        number, wanted = pd.to_numeric(table[column], errors="coerce"), "a whole number, not negative"
+        good = (number >= 0) & (number % 1 == 0)
+    _refuse(table, ~good, file, f"column {column} should be {wanted}", column)
+
+
+def _refuse(table: pd.DataFrame, bad: pd.Series, file: str, what: str, *columns: str) -> None:
+    """Raise ValueError for the first bad row, counted as in the file, where the heading is row 1."""
+    if bad.any():
+        row = table.loc[bad.idxmax()]
+        values = ", ".join(f"{name} {str(row[name])!r}" for name in columns)
+        raise ValueError(f"{file}, row {bad.idxmax() + 2}: {what} ({values}); mend or delete the row.")
+
+
+def _check_games(games: pd.DataFrame, file: str) -> None:
+    shown = ("Season", "DayNum", "WTeamID", "LTeamID")
+    _refuse(games, games["WTeamID"] == games["LTeamID"], file, "a team plays itself", *shown)
+    _refuse(games, games["WScore"] <= games["LScore"], file, "the winner's score is not the higher", *shown)
+    teams = games[["WTeamID", "LTeamID"]]
+    pairs = games[["Season", "DayNum"]].assign(low=teams.min(axis=1), high=teams.max(axis=1))
+    _refuse(games, pairs.duplicated(), file, "this game stands here twice", *shown)
+    both = pd.concat([games[["Season", "DayNum"]].assign(team=games[side]) for side in teams])
+    twice = both.duplicated().groupby(level=0).any()
+    _refuse(games, twice, file, "a team plays a second game on one day", *shown)
+
+
+def _check_league(tables: dict[str, pd.DataFrame], files: dict[str, str]) -> None:
+    regular, tourney = tables["regular"], tables["tourney"]
+    without = ~tourney["Season"].isin(regular["Season"])
+    _refuse(tourney, without, files["tourney"], f"a season without games in {files['regular']}", "Season")
+    late = regular["DayNum"] >= regular["Season"].map(tourney.groupby("Season")["DayNum"].min())
+    _refuse(regular, late, files["regular"], "a game after the tournament began", "Season", "DayNum")
+    for side in ("WTeamID", "LTeamID"):
+        for name, games in (("regular", regular), ("tourney", tourney)):
+            unknown = ~games[side].isin(tables["teams"]["TeamID"])
+            _refuse(games, unknown, files[name], f"a team that is not in {files['teams']}", side)
+        seeded = pd.MultiIndex.from_frame(tables["seeds"][["Season", "TeamID"]])
+        playing = pd.MultiIndex.from_frame(tourney[["Season", side]])
+        unseeded = pd.Series(~playing.isin(seeded), index=tourney.index)
+        _refuse(tourney, unseeded, files["tourney"], f"a team without a seed in {files['seeds']}", "Season", side)
+
+
+def tournament_seasons(games: Games) -> list[int]:
+    """The seasons in which a tournament was played, oldest first."""
+    return sorted(games.tourney["Season"].unique().tolist())

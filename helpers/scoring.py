@@ -1,0 +1,67 @@
+"""How good predictions are: the Brier score, its calibration, and whether a difference between two is real."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from scipy.stats import bootstrap
+from sklearn.metrics import brier_score_loss
+
+from helpers.games import LEAGUES
+
+RESAMPLES = 5000
+
+
+def brier_score(outcome: np.ndarray, probability: np.ndarray) -> float:
+    """The mean squared difference between the probability of a win (0 to 1) and the outcome (0 or 1); 0 is perfect.
+
+    Source: G. Brier, Verification of forecasts expressed in terms of probability, Monthly Weather Review 78 (1950).
+    """
+    return float(brier_score_loss(outcome, probability))
+
+
+def score_table(predictions: Mapping[str, np.ndarray], games: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """The Brier score of each set of predictions on the same games: all, low and high (a 95 % interval), men, women.
+
+    games has a row a game with League and Team1Won; each value of predictions the probability that Team1 wins.
+    """
+    rows = {}
+    for name, probability in predictions.items():
+        errors = (np.asarray(probability) - games["Team1Won"]) ** 2
+        low, high = mean_interval(errors, seed)
+        by_league = {LEAGUES[league]: score for league, score in errors.groupby(games["League"]).mean().items()}
+        rows[name] = {"all": errors.mean(), "low": low, "high": high, **by_league}
+    return pd.DataFrame(rows).T
+
+
+def mean_interval(values: np.ndarray, seed: int) -> tuple[float, float]:
+    """A 95 % bootstrap interval of the mean of values, which are drawn again game by game.
+
+    Source: B. Efron, Bootstrap methods: another look at the jackknife, Annals of Statistics 7 (1979).
+    """
+    result = bootstrap((np.asarray(values),), np.mean, n_resamples=RESAMPLES, method="percentile", rng=seed)
+    return float(result.confidence_interval.low), float(result.confidence_interval.high)
+
+
+def compare(outcome: np.ndarray, one: np.ndarray, other: np.ndarray, seed: int) -> pd.Series:
+    """How much lower the Brier score of `one` is than that of `other` on the same games (negative: it is better).
+
+    A paired bootstrap: what is drawn again is each game's difference, so that the luck of the games, which both
+    share, cancels. Gives difference, low, high (a 95 % interval) and whether it leaves 0 out (real).
+    """
+    outcome = np.asarray(outcome)
+    differences = (np.asarray(one) - outcome) ** 2 - (np.asarray(other) - outcome) ** 2
+    low, high = mean_interval(differences, seed) if differences.any() else (0.0, 0.0)
+    return pd.Series({"difference": differences.mean(), "low": low, "high": high, "real": not low <= 0 <= high})
+
+
+def reliability(outcome: np.ndarray, probability: np.ndarray, bins: int = 10) -> pd.DataFrame:
+    """Calibration: games grouped by their probability into bins of equal width, empty ones left out.
+
+    Columns: predicted (mean probability), observed (share of wins), games (how many).
+    """
+    group = np.minimum((np.asarray(probability) * bins).astype(int), bins - 1)
+    frame = pd.DataFrame({"predicted": probability, "observed": np.asarray(outcome), "games": 1})
+    return frame.groupby(group).agg({"predicted": "mean", "observed": "mean", "games": "sum"})

@@ -1,0 +1,49 @@
+"""Where runs and models are kept: one call decides it, for every notebook and from any working directory."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from helpers.networks import ARCHITECTURES
+
+DEFAULT_STORE = "../store"
+PRODUCT = "march-madness"  # the registered model that consumers load
+CANDIDATES = [f"{PRODUCT}-{architecture}" for architecture in ARCHITECTURES]  # from the smallest network up
+NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
+
+
+def use_store(store: str) -> None:
+    """Point MLflow at a store and make it ready: its database, and one experiment for each architecture.
+
+    store is a folder, relative to notebooks/, which gets a SQLite database and an artifacts folder, or any MLflow
+    tracking URI. Where it is DEFAULT_STORE, the environment's MLFLOW_TRACKING_URI wins. MLflow's own messages and
+    its usage reports are switched off, and models that hold pickles are refused. Raises OSError when the folder
+    cannot be made.
+    """
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
+    import mlflow.pyfunc  # here, because its import would switch MLflow's messages on again
+    from mlflow.utils.logging_utils import disable_logging
+
+    disable_logging()  # its lines carry dates and paths, into every notebook
+    mlflow.telemetry.set_telemetry_client()  # reads the variable again, in case MLflow was imported before
+    wished = os.environ.get("MLFLOW_TRACKING_URI")
+    place = wished if wished and store == DEFAULT_STORE else store
+    folder = None if "://" in place or place.startswith("databricks") else (NOTEBOOKS / place).resolve()
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)
+    mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}" if folder else place)
+    if wished is None:
+        del os.environ["MLFLOW_TRACKING_URI"]  # set_tracking_uri puts it there; the next call would take it for a wish
+    _make_experiments(folder)
+
+
+def _make_experiments(folder: Path | None) -> None:
+    """Made here, with their place for artifacts: MLflow would put it into whatever folder a notebook runs in."""
+    import mlflow
+
+    known = {experiment.name for experiment in mlflow.search_experiments()}
+    for name in CANDIDATES:
+        if name not in known:
+            mlflow.create_experiment(name, (folder / "artifacts" / name).as_uri() if folder else None)
