@@ -24,9 +24,7 @@ def baselines(train: pd.DataFrame, games: pd.DataFrame) -> dict[str, np.ndarray]
     return {
         "always 0.5": np.full(len(games), 0.5),
         "win-rate rule": ((games["Team1_WinRatio"] - games["Team2_WinRatio"] + 1) / 2).to_numpy(),
-        **{
-            name: _logistic(train, columns).predict_proba(games[columns])[:, 1] for name, columns in regressions.items()
-        },
+        **{name: _logistic(train, games, columns) for name, columns in regressions.items()},
     }
 
 

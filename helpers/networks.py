@@ -23,16 +23,13 @@ PATIENCE = 10
 
 @dataclass(frozen=True)
 class Fit:
-    """A fitted network with the weights of its best epoch, and the losses (mean squared error) of every epoch."""
+    """A fitted network with the weights of its best epoch, and its losses, mean squared errors.
+
+    curves has the columns train and validation and an epoch a row, counted from 1.
+    """
 
     network: keras.Model
-    train_loss: list[float]
-    validation_loss: list[float]
-
-    @property
-    def best_epoch(self) -> int:
-        """The epoch whose weights were kept, counted from 1."""
-        return int(np.argmin(self.validation_loss)) + 1
+    curves: pd.DataFrame
 
 
 def start_keras() -> ModuleType:
@@ -109,7 +106,8 @@ def fit(network: keras.Model, train: pd.DataFrame, validation: pd.DataFrame, col
         callbacks=[stop],
         verbose=0,
     ).history
-    return Fit(network, history["loss"], history["val_loss"])
+    curves = pd.DataFrame({"train": history["loss"], "validation": history["val_loss"]})
+    return Fit(network, curves.set_axis(range(1, len(curves) + 1)))
 
 
 def predict(network: keras.Model, games: pd.DataFrame) -> np.ndarray:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Sequence
 from importlib.metadata import version as installed
 from typing import TYPE_CHECKING
 
@@ -20,7 +19,6 @@ from helpers.store import CANDIDATES, PRODUCT
 if TYPE_CHECKING:
     import keras
 
-CHAMPION = f"models:/{PRODUCT}@champion"
 PREDICTIONS = "validation_predictions.csv"
 REQUIREMENTS = ("mlflow", "tensorflow", "keras", "numpy", "pandas")
 
@@ -50,12 +48,13 @@ def log_games(games: pd.DataFrame, outcome: str, digest: str) -> None:
     mlflow.log_input(mlflow.data.from_pandas(games, name="games", targets=outcome, digest=digest), "training")
 
 
-def log_losses(train_loss: Sequence[float], validation_loss: Sequence[float]) -> None:
-    """Log both loss curves to the active run, an epoch a step, in one request."""
+def log_losses(curves: pd.DataFrame) -> None:
+    """Log loss curves to the active run in one request: a column a metric (<column>_loss), an epoch a row."""
     now = int(time.time() * 1000)
-    curves = {"train_loss": train_loss, "validation_loss": validation_loss}
     points = [
-        Metric(name, float(loss), now, epoch) for name, curve in curves.items() for epoch, loss in enumerate(curve, 1)
+        Metric(f"{name}_loss", float(loss), now, epoch)
+        for name, curve in curves.items()
+        for epoch, loss in curve.items()
     ]
     mlflow.MlflowClient().log_batch(mlflow.active_run().info.run_id, metrics=points)
 
@@ -112,9 +111,40 @@ def leaderboard(data: str) -> pd.DataFrame:
     return board[["model", "version", "val_brier", *names, "trial", "run_id"]]
 
 
-def champion() -> ModelVersion:
-    """The version that the alias champion points to. Raises LookupError when there is none."""
+def champion(data: str) -> ModelVersion:
+    """The version that the alias champion points to.
+
+    Raises LookupError when there is none, or when it was chosen on other data than those with this fingerprint.
+    """
+    client = mlflow.MlflowClient()
     try:
-        return mlflow.MlflowClient().get_model_version_by_alias(PRODUCT, "champion")
+        version = client.get_model_version_by_alias(PRODUCT, "champion")
     except mlflow.MlflowException as error:
         raise LookupError("This STORE has no champion: run 03_select_the_best first.") from error
+    if client.get_run(version.run_id).data.params.get("data") != data:
+        raise LookupError("The champion of this STORE was chosen on other games: run 03_select_the_best on these first.")
+    return version
+
+
+def record_test_score(version: ModelVersion, score: float) -> float:
+    """Keep the champion's test_brier with its run and its version, the first time only, and give back what is kept.
+
+    Raises ValueError when another score was kept before: the test seasons are there to be scored once.
+    """
+    client = mlflow.MlflowClient()
+    kept = client.get_run(version.run_id).data.metrics.get("test_brier")
+    if kept is None:
+        client.log_metric(version.run_id, "test_brier", score, model_id=version.model_id)
+        client.set_model_version_tag(version.name, version.version, "test_brier", f"{score:.6f}")
+        return score
+    if abs(kept - score) > 1e-6:
+        raise ValueError(f"test_brier of {version.name} was {kept:.6f} before and is {score:.6f} now; score it once.")
+    return kept
+
+
+def load_losses(run_id: str) -> pd.DataFrame:
+    """The loss curves that log_losses kept for a run: columns train and validation, indexed by epoch."""
+    client = mlflow.MlflowClient()
+    names = ("train", "validation")
+    histories = {name: client.get_metric_history(run_id, f"{name}_loss") for name in names}
+    return pd.DataFrame({name: pd.Series({m.step: m.value for m in history}) for name, history in histories.items()})

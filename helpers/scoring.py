@@ -22,6 +22,13 @@ def brier_score(outcome: np.ndarray, probability: np.ndarray) -> float:
     return float(brier_score_loss(outcome, probability))
 
 
+def best_possible(games: pd.DataFrame) -> float | None:
+    """The Brier score that the true probabilities can expect, mean p(1 - p), or None where nobody knows them."""
+    if "TrueProb" not in games:
+        return None
+    return float((games["TrueProb"] * (1 - games["TrueProb"])).mean())
+
+
 def score_table(predictions: Mapping[str, np.ndarray], games: pd.DataFrame, seed: int) -> pd.DataFrame:
     """The Brier score of each set of predictions on the same games: all, low and high (a 95 % interval), men, women.
 

@@ -23,6 +23,7 @@ def use_store(store: str) -> None:
     """
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
+    os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
     import mlflow.pyfunc  # here, because its import would switch MLflow's messages on again
     from mlflow.utils.logging_utils import disable_logging
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 import mlflow
+from matplotlib.figure import Figure
 from mlflow.entities.model_registry import ModelVersion
 
 from helpers import networks, plots, registry
@@ -62,8 +63,9 @@ def _train_and_register(trial: Trial, split: Split) -> ModelVersion:
         mlflow.set_tag("trial", trial.key)
         mlflow.log_params(asdict(trial))
         registry.log_games(split.train[[*columns, OUTCOME]], OUTCOME, trial.data)
-        registry.log_losses(fit.train_loss, fit.validation_loss)
-        mlflow.log_figure(plots.loss_curves(fit.train_loss, fit.validation_loss).figure, "loss_curves.png")
+        registry.log_losses(fit.curves)
+        axes = plots.loss_curves(fit.curves, Figure(figsize=(7.5, 3.8), layout="constrained").add_subplot())
+        mlflow.log_figure(axes.figure, "loss_curves.png")
         registry.log_predictions(split.validation[[*MATCHUP, OUTCOME]], predictions)
         info = registry.log_network(fit.network, features, predictions)
         mlflow.log_metric("val_brier", brier_score(split.validation[OUTCOME], predictions), model_id=info.model_id)

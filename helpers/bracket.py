@@ -1,0 +1,138 @@
+"""The bracket of one tournament: each team's exact chance of reaching each round, and what really happened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+
+from helpers.games import Games
+
+STAGES = {64: "round of 64", 32: "round of 32", 16: "sweet 16", 8: "elite 8", 4: "final 4", 2: "final", 1: "champion"}
+
+
+class Bracket:
+    """How one tournament of one league is wired: slots are won by a team, leaves are the teams' seeds.
+
+    Raises LookupError when that league and season have no seeds or no slots.
+    """
+
+    def __init__(self, games: Games, league: str, season: int) -> None:
+        self.league, self.season = league, season
+        seeds, slots, played = (
+            table[(table["League"] == league) & (table["Season"] == season)]
+            for table in (games.seeds, games.slots, games.tourney)
+        )
+        if seeds.empty or slots.empty:
+            raise LookupError(f"League {league!r} has no seeds or no slots for {season}; choose another season.")
+        self.team = dict(zip(seeds["Seed"], seeds["TeamID"], strict=True))
+        self.children = {row.Slot: (row.StrongSeed, row.WeakSeed) for row in slots.itertuples()}
+        self.final = next(iter(set(self.children) - {child for pair in self.children.values() for child in pair}))
+        self.games = {frozenset(pair): pair[0] for pair in zip(played["WTeamID"], played["LTeamID"], strict=True)}
+
+    def walk(self, slot: str | None = None, depth: int = 0) -> Iterator[tuple[str, int]]:
+        """Every slot and seed with its distance from the final, in the order of a bracket read from top to bottom."""
+        slot = slot or self.final
+        yield slot, depth
+        for child in self.children.get(slot, ()):
+            yield from self.walk(child, depth + 1)
+
+    def teams(self, slot: str | None = None) -> list[int]:
+        """The TeamIDs that can still win a slot, or all of them."""
+        return [self.team[name] for name, _ in self.walk(slot) if name in self.team]
+
+    def pairs(self) -> pd.DataFrame:
+        """Every two of its teams once, as rows of League, Season, Team1, Team2 with the lower TeamID first."""
+        return all_pairs(self.league, self.season, self.teams())
+
+    def chances(self, wins: pd.DataFrame) -> dict[str, pd.Series]:
+        """For each slot the exact probability that each of its teams wins it, by TeamID.
+
+        wins is what win_matrix gives. A team takes a slot by winning one of the two below and beating whoever wins
+        the other one: no sampling, the probabilities of all its possible opponents are summed.
+        """
+        reached = {}
+        for slot, _ in reversed(list(self.walk())):
+            if slot in self.team:
+                reached[slot] = pd.Series({self.team[slot]: 1.0})
+            else:
+                strong, weak = (reached[child] for child in self.children[slot])
+                beats = wins.loc[strong.index, weak.index].to_numpy()
+                won_strong, won_weak = strong * (beats @ weak), weak * (strong @ (1 - beats))
+                reached[slot] = pd.concat([won_strong, won_weak])
+        return reached
+
+    def winner(self, slot: str) -> int | None:
+        """The TeamID that really took a slot, or None when that has not been played.
+
+        A game that was called off leaves no row; the team that went on to meet someone else took the slot.
+        """
+        if slot in self.team:
+            return self.team[slot]
+        one, other = (self.winner(child) for child in self.children[slot])
+        if frozenset((one, other)) in self.games:
+            return self.games[frozenset((one, other))]
+        inside = set(self.teams(slot))
+        outside = [team for team in (one, other) if any(team in pair and pair - inside for pair in self.games)]
+        return outside[0] if len(outside) == 1 else None
+
+    def stage_table(self, chances: dict[str, pd.Series]) -> pd.DataFrame:
+        """Each team's chance of each stage: a TeamID a row, the stages of STAGES as columns, the favourite first."""
+        table = pd.DataFrame(index=self.teams(), columns=list(STAGES.values()), dtype=float)
+        for slot, depth in self.walk():
+            if 2**depth in STAGES:
+                table.loc[chances[slot].index, STAGES[2**depth]] = chances[slot]
+        table = table.dropna(axis=1, how="all").fillna(0.0)
+        return table.sort_values(list(table.columns[::-1]), ascending=False)
+
+    def drawing(self, chances: dict[str, pd.Series], names: pd.Series) -> pd.DataFrame:
+        """What a picture of the bracket shows from its first full round on, a slot or seed a row.
+
+        Columns: parent (its row's name in the index), depth (0 is the final), side (-1 left, 1 right, 0 the final),
+        height (0 is the top entry of a side), label (seed and name of the team likeliest to take the slot), chance
+        (that it does), happened (whether it did; None when not played). names maps TeamID to TeamName.
+        """
+        seed_of = {team: int(seed[1:3]) for seed, team in self.team.items()}
+        parent = {child: slot for slot, pair in self.children.items() for child in pair}
+        first_round = min(depth for slot, depth in self.walk() if slot in self.team)
+        rows = {}
+        for slot, depth in self.walk():
+            if depth <= first_round:
+                team, winner = chances[slot].idxmax(), self.winner(slot)
+                happened = None if winner is None else bool(winner == team)
+                label = f"{seed_of[team]} {names[team]}"
+                rows[slot] = (parent.get(slot), depth, label, chances[slot].max(), happened)
+        table = pd.DataFrame.from_dict(rows, orient="index", columns=["parent", "depth", "label", "chance", "happened"])
+        return self._place(table, first_round)
+
+    def _place(self, table: pd.DataFrame, first_round: int) -> pd.DataFrame:
+        left, right = ([slot for slot, _ in self.walk(half)] for half in self.children[self.final])
+        table["side"] = np.select([table.index.isin(left), table.index.isin(right)], [-1, 1], 0)
+        entries = table["depth"] == first_round
+        table.loc[entries, "height"] = table[entries].groupby("side").cumcount().astype(float)
+        for depth in range(first_round - 1, -1, -1):
+            here = table.index[table["depth"] == depth]
+            table.loc[here, "height"] = table.groupby("parent")["height"].mean().reindex(here)
+        return table
+
+
+def win_matrix(pairs: pd.DataFrame, probability: np.ndarray) -> pd.DataFrame:
+    """The probability that the row's team beats the column's, by TeamID, from one answer a pair (Team1 wins)."""
+    upper = pairs.assign(p=np.asarray(probability)).pivot(index="Team1", columns="Team2", values="p")
+    teams = upper.index.union(upper.columns)
+    upper = upper.reindex(index=teams, columns=teams)
+    return upper.fillna(1 - upper.T)
+
+
+def all_pairs(league: str, season: int, teams: list[int]) -> pd.DataFrame:
+    """Every two of teams once, as rows of League, Season, Team1, Team2 with the lower TeamID first."""
+    pairs = pd.DataFrame(list(combinations(sorted(teams), 2)), columns=["Team1", "Team2"])
+    return pd.DataFrame({"League": league, "Season": season}, index=pairs.index).join(pairs)
+
+
+def submission(pairs: pd.DataFrame, probability: np.ndarray) -> pd.DataFrame:
+    """Kaggle's format: ID is season_Team1_Team2, Pred the probability that Team1, the lower TeamID, wins."""
+    ids = pairs["Season"].astype(str) + "_" + pairs["Team1"].astype(str) + "_" + pairs["Team2"].astype(str)
+    return pd.DataFrame({"ID": ids, "Pred": probability})
