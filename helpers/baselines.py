@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from helpers.features import FEATURE_SETS, OUTCOME, mirror
+from helpers.features import FEATURE_SETS, OUTCOME
 from helpers.scoring import brier_score
 
 SEEDS = [f"Team{side}_{feature}" for side in (1, 2) for feature in ("Seed", "Seed_women")]
@@ -37,8 +37,12 @@ def choose_features(train: pd.DataFrame, validation: pd.DataFrame) -> str:
 
 
 def _logistic(train: pd.DataFrame, games: pd.DataFrame, columns: list[str]) -> np.ndarray:
-    """Both orders of every game and no intercept: then p(A, B) = 1 - p(B, A) here too."""
-    features = pd.concat([train[columns], mirror(train[columns])])
-    outcome = np.concatenate([train[OUTCOME], 1 - train[OUTCOME]])
-    model = make_pipeline(StandardScaler(), LogisticRegression(fit_intercept=False, max_iter=10_000))
-    return model.fit(features, outcome).predict_proba(games[columns])[:, 1]
+    """A logistic regression on the differences of the teams' features, so that p(A, B) = 1 - p(B, A) here too."""
+    model = make_pipeline(StandardScaler(with_mean=False), LogisticRegression(fit_intercept=False, max_iter=10_000))
+    model.fit(_differences(train, columns), train[OUTCOME])
+    return model.predict_proba(_differences(games, columns))[:, 1]
+
+
+def _differences(games: pd.DataFrame, columns: list[str]) -> np.ndarray:
+    one, other = np.hsplit(games[columns].to_numpy(), 2)
+    return one - other

@@ -72,7 +72,8 @@ def add_features(pairs: pd.DataFrame, teams: pd.DataFrame) -> pd.DataFrame:
         keys = pd.MultiIndex.from_frame(pairs[["League", "Season", f"Team{side}"]])
         unknown = keys[~keys.isin(teams.index)]
         if len(unknown):
-            raise ValueError(f"No regular-season games for {unknown[0]} (league, season, TeamID); add them or drop it.")
+            league, season, team = unknown[0]
+            raise ValueError(f"Team {team} has no regular-season games in {season}, league {league}; leave it out.")
         sides.append(teams.loc[keys].add_prefix(f"Team{side}_").set_axis(pairs.index))
     return pd.concat([pairs[MATCHUP], *sides], axis=1)
 

@@ -27,17 +27,12 @@ def margins(regular: pd.DataFrame) -> Axes:
     """How far apart games end: the share of each league's games by winning margin. Needs League, WScore, LScore."""
     axes = _axes()
     for league, games in regular.groupby("League"):
-        share = (games["WScore"] - games["LScore"]).clip(upper=50).value_counts(normalize=True).sort_index()
-        axes.plot(share.index, 100 * share, color=LEAGUE_COLOURS[league], marker=LEAGUE_MARKERS[league], ms=3)
-        axes.annotate(
-            LEAGUES[league],
-            (share.index[24], 100 * share.iloc[24]),
-            xytext=(6, 10 if league == "W" else -14),
-            textcoords="offset points",
-            color=LEAGUE_COLOURS[league],
-        )
-    axes.set(xlabel="winning margin in points (50 and more in one)", ylabel="share of games (%)")
-    axes.set_title("Most games end within 20 points, some do not")
+        share = (games["WScore"] - games["LScore"]).value_counts(normalize=True).sort_index()
+        style = {"color": LEAGUE_COLOURS[league], "marker": LEAGUE_MARKERS[league]}
+        axes.plot(share.index, 100 * share, ms=3, label=LEAGUES[league], **style)
+    axes.legend(frameon=False)
+    axes.set(xlabel="winning margin (points)", ylabel="share of games (%)", xlim=(0, 60))
+    axes.set_title("How far apart games end")
     return axes
 
 
@@ -51,7 +46,7 @@ def strength_by_seed(teams: pd.DataFrame) -> Axes:
         mean = group.groupby("Seed")["Margin"].mean()
         axes.plot(mean.index + shift, mean, ms=5, label=f"{LEAGUES[league]}: teams and mean", **style)
     axes.set(xlabel="seed (1 is the committee's best)", ylabel="margin rating (points)", xticks=range(1, 17))
-    axes.set_title("The seed tells much of a team's strength, not all of it")
+    axes.set_title("The strength of the teams on each seed line")
     axes.legend(frameon=False)
     return axes
 
@@ -64,7 +59,7 @@ def wins_by_seed_gap(rates: pd.DataFrame) -> Axes:
         axes.plot(group["gap"], 100 * group["rate"], ms=5, label=LEAGUES[league], **style)
     axes.axhline(50, color=GREY, lw=1, ls=":")
     axes.set(xlabel="difference of the seeds", ylabel="games won by the better seed (%)", ylim=(40, 102))
-    axes.set_title("A difference of one or two seeds means little, of ten nearly everything")
+    axes.set_title("How often the better seed wins")
     axes.legend(frameon=False, loc="lower right")
     return axes
 
@@ -79,7 +74,7 @@ def scores(table: pd.DataFrame, best_possible: float | None, title: str) -> Axes
         axes.annotate(f"{row.all:.3f}", (row.all, place), xytext=(0, 6), textcoords="offset points", ha="center")
     if best_possible is not None:
         axes.axvline(best_possible, color=RED, ls="--", lw=1.2, label=f"best possible, expected: {best_possible:.3f}")
-        axes.legend(frameon=False, loc="upper right")
+        axes.figure.legend(loc="outside lower right", frameon=False)
     axes.set_yticks(range(len(table)), table.index)
     axes.set(xlabel="Brier score (lower is better), with its 95 % interval", title=title, ylim=(-0.5, len(table) - 0.2))
     return axes
@@ -102,15 +97,17 @@ def loss_grid(curves: dict[tuple[str, float], pd.DataFrame]) -> np.ndarray:
     """loss_curves of every trial as small multiples: an architecture a row, a learning rate a column."""
     rows, columns = (list(dict.fromkeys(key[i] for key in curves)) for i in (0, 1))
     size = {"figsize": (3 * len(columns), 2.2 * len(rows)), "layout": "constrained"}
-    grid = plt.subplots(len(rows), len(columns), sharex=True, sharey=True, squeeze=False, **size)[1]
+    grid = plt.subplots(len(rows), len(columns), sharex=True, sharey="col", squeeze=False, **size)[1]
     for (architecture, rate), curve in curves.items():
         axes = loss_curves(curve, grid[rows.index(architecture), columns.index(rate)])
         axes.set_title(f"{architecture}, learning rate {rate:g}", fontsize=9)
         axes.get_legend().remove()
-        axes.label_outer()
-    grid[0, 0].figure.legend(
-        *grid[0, 0].get_legend_handles_labels(), ncols=3, loc="outside lower center", frameon=False
-    )
+        axes.tick_params(labelsize=8)
+        axes.set_ylabel("" if rate != next(iter(curves))[1] else "squared error")
+        axes.set_xlabel("" if axes not in grid[-1] else "epoch")
+    lines = grid[0, 0].get_lines()
+    labels = ["training", "validation", "the epoch that was kept"]
+    grid[0, 0].figure.legend(lines, labels, ncols=3, loc="outside lower center", frameon=False)
     return grid
 
 
@@ -148,7 +145,7 @@ def leaderboard(board: pd.DataFrame, lines: dict[str, float]) -> Axes:
     axes.set(xlabel="Brier score on the validation seasons (lower is better)", ylabel="architecture, learning rate")
     axes.margins(x=0.12)
     axes.set_title("The leaderboard")
-    axes.legend(frameon=False, loc="upper right")
+    axes.legend(frameon=False)
     return axes
 
 
@@ -185,29 +182,28 @@ def reliability(bins: pd.DataFrame) -> Axes:
 
 
 def bracket(drawing: pd.DataFrame, title: str) -> Axes:
-    """The bracket: for each line the team likeliest to take it and its chance, the favourite's path in colour.
+    """The bracket: on each line the team likeliest to take it and its chance, the likeliest champion in colour.
 
     Needs what Bracket.drawing gives. A tick stands where the team really took the line, a cross where it did not.
     """
-    axes = plt.subplots(figsize=(15, 13), layout="constrained")[1]
-    last = drawing["depth"].max()
-    x = drawing["side"] * drawing["depth"].where(drawing["side"] != 0, 0)
-    favourite = drawing["label"][drawing["depth"] == 0].iloc[0]
-    for slot, row in drawing.iterrows():
-        colour = RED if row["label"] == favourite else "black"
-        if row["parent"] is not None and not pd.isna(row["parent"]):
-            parent = drawing.loc[row["parent"]]
-            line = {
-                "color": RED if colour == RED and parent["label"] == favourite else "#B0B0B0",
-                "lw": 1.0,
-                "zorder": 1,
-            }
-            axes.plot([x[slot], x[slot], x[row["parent"]]], [row["height"], parent["height"], parent["height"]], **line)
-        mark = {True: " ✓", False: " ✗"}.get(row["happened"], "") if row["depth"] < last else ""
-        chance = f" {100 * row['chance']:.0f} %" if row["depth"] < last else ""
-        place = "center" if row["depth"] == 0 else ("right" if row["side"] > 0 else "left")
-        axes.text(x[slot], row["height"], row["label"] + chance + mark, color=colour, ha=place, va="bottom", fontsize=8)
+    axes = plt.subplots(figsize=(19, 12), layout="constrained")[1]
+    favourite, entry = drawing["label"].iloc[0], drawing["depth"].max()
+    drawing = drawing.assign(x=drawing["side"] * (drawing["depth"] + 0.4))
+    for row in drawing.itertuples():
+        colour, weight = (RED, "bold") if row.label == favourite else ("black", "normal")
+        text = row.label
+        if row.depth < entry:
+            text += f" {100 * row.chance:.0f} %" + {True: " ✓", False: " ✗"}.get(row.happened, "")
+        if row.depth == 0:
+            axes.text(0, row.height - 1.2, text, color=colour, ha="center", fontsize=13, weight="bold")
+            continue
+        place = {"ha": "left" if row.side < 0 else "right", "va": "bottom", "fontsize": 8}
+        place["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}  # keeps crossing lines readable
+        axes.text(row.x, row.height - 0.08, text, color=colour, weight=weight, **place)
+        parent = drawing.loc[row.parent]
+        line = RED if row.label == favourite == parent["label"] else "#B0B0B0"
+        axes.plot([row.x, parent["x"], parent["x"]], [row.height, row.height, parent["height"]], color=line, lw=1)
     axes.invert_yaxis()
     axes.set_axis_off()
-    axes.set_title(title)
+    axes.set_title(title, fontsize=14)
     return axes

@@ -122,7 +122,9 @@ def champion(data: str) -> ModelVersion:
     except mlflow.MlflowException as error:
         raise LookupError("This STORE has no champion: run 03_select_the_best first.") from error
     if client.get_run(version.run_id).data.params.get("data") != data:
-        raise LookupError("The champion of this STORE was chosen on other games: run 03_select_the_best on these first.")
+        raise LookupError(
+            "The champion of this STORE was chosen on other games: run 03_select_the_best on these first."
+        )
     return version
 
 

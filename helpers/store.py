@@ -36,7 +36,7 @@ def use_store(store: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}" if folder else place)
     if wished is None:
-        del os.environ["MLFLOW_TRACKING_URI"]  # set_tracking_uri puts it there; the next call would take it for a wish
+        os.environ.pop("MLFLOW_TRACKING_URI", None)  # put there by MLflow; the next call would take it for a wish
     _make_experiments(folder)
 
 

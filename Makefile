@@ -1,0 +1,43 @@
+# Values for the notebooks' parameters follow the target, as in: make run SOURCE=my/games EPOCHS=20
+# Folders given so are relative to where make runs.
+PYTHON ?= python3
+STORE ?= store
+PORT ?= 5000
+RESOLUTION ?= highest
+
+parameters = $(filter-out PYTHON=% PORT=%,$(MAKEOVERRIDES))
+store_uri = $(if $(findstring ://,$(STORE)),$(STORE),sqlite:///$(abspath $(STORE))/mlflow.db)
+python = .venv/bin/python
+
+.PHONY: run test lab ui lint lock
+
+run: .venv/ready
+	$(python) -m helpers.run $(parameters)
+
+test: .venv/ready
+	$(python) -m pytest
+
+lab: .venv/ready
+	$(python) -m jupyterlab --ip=127.0.0.1 --notebook-dir=notebooks
+
+ui: .venv/ready
+	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true \
+	$(python) -m mlflow ui --host 127.0.0.1 --port $(PORT) --backend-store-uri "$(store_uri)"
+
+lint: .venv/ready
+	$(python) -m ruff check .
+	$(python) -m ruff format --check .
+
+# RESOLUTION=lowest-direct writes the oldest versions that pyproject.toml allows.
+lock:
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip install --quiet uv
+	build/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --all-extras --generate-hashes \
+	    --no-header --no-annotate --no-emit-index-url --no-emit-find-links --resolution $(RESOLUTION) \
+	    --output-file requirements.lock pyproject.toml
+
+.venv/ready: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(python) -m pip install --quiet --require-hashes -r requirements.lock
+	$(python) -m pip install --quiet --no-deps -e .
+	touch $@

@@ -1,0 +1,71 @@
+"""What the tests share: small leagues, the same as CSV files, a store of their own, and a look at what they leave."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+from helpers.features import FEATURE_SETS, Split, matchup_table, split_by_season
+from helpers.games import Games
+from helpers.simulate import simulate_games
+from helpers.store import use_store
+
+ROOT = Path(__file__).resolve().parent.parent
+FILES = {
+    "regular": "RegularSeasonDetailedResults.csv",
+    "tourney": "NCAATourneyCompactResults.csv",
+    "seeds": "NCAATourneySeeds.csv",
+    "slots": "NCAATourneySlots.csv",
+    "teams": "Teams.csv",
+}
+
+hypothesis.settings.register_profile("project", database=None, deadline=None, max_examples=50)
+hypothesis.settings.load_profile("project")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_appears_in_the_repository():
+    """Whatever the tests write goes to temporary folders."""
+    before = _files()
+    yield
+    assert _files() - before == set()
+
+
+def _files() -> set[Path]:
+    passed_over = {".git", ".venv", "build", "__pycache__"}
+    return {path for path in ROOT.rglob("*") if path.is_file() and not passed_over & set(path.parts)}
+
+
+@pytest.fixture(scope="session")
+def games() -> Games:
+    """Six simulated seasons of both leagues."""
+    return simulate_games(seed=5, seasons=range(2015, 2021))
+
+
+@pytest.fixture(scope="session")
+def split(games: Games) -> Split:
+    return split_by_season(matchup_table(games), validation_seasons=1, test_seasons=1)
+
+
+@pytest.fixture(scope="session")
+def columns() -> list[str]:
+    return FEATURE_SETS["strong"]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    use_store(str(tmp_path / "store"))
+    return tmp_path / "store"
+
+
+def write_csv(games: Games, folder: Path, leagues: str = "MW") -> Path:
+    """The games as Kaggle's files, without what only a simulator knows."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, file in FILES.items():
+        table = getattr(games, name)
+        known = [column for column in table if column not in ("League", "WTrueProb", "Conference")]
+        for league in leagues:
+            table.loc[table["League"] == league, known].to_csv(folder / f"{league}{file}", index=False)
+    return folder

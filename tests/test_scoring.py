@@ -1,0 +1,106 @@
+"""Scores by hand, and intervals that hold what they promise."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from helpers.baselines import baselines, choose_features
+from helpers.features import OUTCOME
+from helpers.scoring import best_possible, brier_score, compare, mean_interval, reliability, score_table
+
+
+def test_brier_score_by_hand():
+    assert brier_score([1, 0, 1], [0.8, 0.3, 0.5]) == pytest.approx((0.04 + 0.09 + 0.25) / 3)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.floats(0, 1)), min_size=2))
+def test_brier_score_is_the_same_seen_from_the_other_team(games):
+    outcome, probability = np.array(games, dtype=float).T
+    assert brier_score(outcome, probability) == pytest.approx(brier_score(1 - outcome, 1 - probability))
+
+
+def test_best_possible_is_mean_p_times_one_minus_p_or_unknown():
+    assert best_possible(pd.DataFrame({"TrueProb": [0.5, 0.9]})) == pytest.approx((0.25 + 0.09) / 2)
+    assert best_possible(pd.DataFrame({"Team1Won": [1, 0]})) is None
+
+
+def test_score_table_sets_the_leagues_apart():
+    games = pd.DataFrame({"League": ["M", "M", "W", "W"], "Team1Won": [1, 0, 1, 1]})
+    table = score_table({"sure": np.ones(4)}, games, seed=1)
+    assert table.loc["sure", ["all", "men", "women"]].tolist() == [0.25, 0.5, 0.0]
+    assert table.loc["sure", "low"] <= 0.25 <= table.loc["sure", "high"]
+
+
+def test_the_interval_holds_the_mean_about_19_times_in_20():
+    rng = np.random.default_rng(0)
+    intervals = [mean_interval(rng.normal(size=60), seed) for seed in range(200)]
+    held = np.mean([low <= 0 <= high for low, high in intervals])
+    assert 0.89 <= held <= 0.985
+
+
+def test_compare_finds_a_real_difference_and_not_a_chance_one():
+    rng = np.random.default_rng(0)
+    truth = rng.uniform(size=400)
+    outcome = (rng.uniform(size=400) < truth).astype(float)
+    real = compare(outcome, truth, np.full(400, 0.5), seed=1)
+    assert real["difference"] < 0
+    assert real["real"]
+    chance = compare(outcome, truth, np.clip(truth + rng.normal(scale=0.001, size=400), 0, 1), seed=1)
+    assert not chance["real"]
+
+
+def test_compare_is_paired():
+    rng = np.random.default_rng(0)
+    outcome = rng.integers(0, 2, 400).astype(float)
+    one = rng.uniform(0.05, 0.9, 400)
+    result = compare(outcome, one, one + 0.001 * (1 - 2 * outcome), seed=1)  # a hair worse on each game
+    assert result["real"]
+    assert result["high"] < 0
+
+
+def test_compare_of_equals_is_no_difference():
+    result = compare([1, 0, 1], [0.6, 0.4, 0.5], [0.6, 0.4, 0.5], seed=1)
+    assert (result["difference"], result["low"], result["high"], result["real"]) == (0, 0, 0, False)
+
+
+def test_reliability_by_hand():
+    bins = reliability([1, 0, 1, 1], np.array([0.91, 0.95, 1.0, 0.02]))
+    assert bins["games"].tolist() == [1, 3]
+    assert bins["predicted"].tolist() == pytest.approx([0.02, (0.91 + 0.95 + 1.0) / 3])
+    assert bins["observed"].tolist() == pytest.approx([1.0, 2 / 3])
+
+
+def test_the_intervals_are_the_same_twice():
+    values = np.random.default_rng(0).normal(size=50)
+    assert mean_interval(values, seed=4) == mean_interval(values, seed=4)
+
+
+def test_the_win_rate_rule_and_always_half_by_hand(split):
+    game = split.validation.iloc[[0]].assign(Team1_WinRatio=0.75, Team2_WinRatio=0.25)
+    predictions = baselines(split.train, game)
+    assert predictions["always 0.5"].tolist() == [0.5]
+    assert predictions["win-rate rule"].tolist() == [0.75]
+
+
+def test_the_regressions_do_not_care_who_is_named_first(split):
+    sides = {c: c.replace("Team1_", "Team2_") for c in split.validation if c.startswith("Team1_")}
+    swapped = split.validation.rename(columns=sides | {new: old for old, new in sides.items()})
+    for name, probability in baselines(split.train, split.validation).items():
+        assert np.allclose(probability + baselines(split.train, swapped)[name], 1), name
+
+
+def test_the_strong_features_are_chosen_where_they_score_best(split):
+    assert choose_features(split.train, split.validation) == "strong"
+    noise = np.random.default_rng(0).normal(size=(len(split.train), 1))
+    strong = [c for c in split.train if c.split("_")[1:2] in (["Margin"], ["CarriedElo"], ["Seed"])]
+    spoilt = split.train.assign(**dict.fromkeys(strong, noise[:, 0]))
+    assert choose_features(spoilt, split.validation) == "box-score"
+
+
+def test_true_probabilities_beat_every_baseline_in_expectation(games, split):
+    everything = pd.concat([split.train, split.validation, split.test])
+    truth = brier_score(everything[OUTCOME], everything["TrueProb"])
+    assert truth == pytest.approx(best_possible(everything), abs=0.025)
+    assert all(truth < brier_score(everything[OUTCOME], p) for p in baselines(split.train, everything).values())
