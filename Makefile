@@ -15,7 +15,7 @@ run: .venv/ready
 	$(python) -m helpers.run $(parameters)
 
 test: .venv/ready
-	$(python) -m pytest
+	$(python) -m pytest -n 2 --dist loadfile
 
 lab: .venv/ready
 	$(python) -m jupyterlab --ip=127.0.0.1 --notebook-dir=notebooks

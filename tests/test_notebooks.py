@@ -1,0 +1,167 @@
+"""Every notebook runs from an empty store to the champion, twice, and shows a reader nothing that is not theirs."""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import mlflow
+import nbformat
+import pytest
+
+from helpers import run
+from helpers.store import CANDIDATES, NOTEBOOKS, PRODUCT, use_store
+from tests.conftest import ROOT
+
+PATHS = sorted(NOTEBOOKS.glob("*.ipynb"))
+SHARED = {"SOURCE", "STORE", "SEED", "VALIDATION_SEASONS", "TEST_SEASONS", "EPOCHS", "LEARNING_RATES"}
+SMALL = {"EPOCHS": 2, "VALIDATION_SEASONS": 1, "TEST_SEASONS": 2}
+every_notebook = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+
+
+def code_cells(path: Path) -> list:
+    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+
+
+def parameters_cell(path: Path):
+    (cell,) = [cell for cell in code_cells(path) if "parameters" in cell.metadata.get("tags", [])]
+    return cell
+
+
+def store_contents(store: Path) -> dict:
+    """What the store holds after a chain, as names and numbers."""
+    use_store(str(store))
+    client = mlflow.MlflowClient()
+    champion = client.get_model_version_by_alias(PRODUCT, "champion")
+    candidates = [v for name in CANDIDATES for v in client.search_model_versions(f"name = '{name}'")]
+    scores = [client.get_run(version.run_id).data.metrics.get("val_brier") for version in candidates]
+    return {
+        "candidates": sorted((v.name, int(v.version), v.tags["trial"], v.run_id) for v in candidates),
+        "scored": all(0 < score < 1 for score in scores),
+        "products": sorted(int(version.version) for version in client.search_model_versions(f"name = '{PRODUCT}'")),
+        "aliases": client.get_registered_model(PRODUCT).aliases,
+        "champion": (champion.version, champion.run_id, champion.source),
+        "test_brier": client.get_run(champion.run_id).data.metrics["test_brier"],
+        "runs": len(mlflow.search_runs(experiment_names=CANDIDATES)),
+    }
+
+
+@pytest.fixture(scope="module")
+def chains(tmp_path_factory) -> list[tuple[Path, dict]]:
+    """The whole chain on an empty store, then again on the used one: the folder of outputs and the store's contents."""
+    folder = tmp_path_factory.mktemp("chain")
+    results = []
+    for name in ("first", "second"):
+        run.run_notebooks(folder / name, {**SMALL, "STORE": str(folder / "store")})
+        results.append((folder / name, store_contents(folder / "store")))
+    return results
+
+
+def test_the_chain_leaves_nine_scored_candidates_and_a_champion(chains):
+    _, contents = chains[0]
+    names = [name for name, *_ in contents["candidates"]]
+    assert [names.count(name) for name in CANDIDATES] == [3, 3, 3]
+    assert contents["scored"]
+    assert 0 < contents["test_brier"] < 1
+    assert contents["products"] == [1, 2]  # the champion, and the champion trained further
+    assert {alias: int(version) for alias, version in contents["aliases"].items()} == {"champion": 1}
+    assert contents["runs"] == 10  # nine trials, and the further training
+
+
+def test_the_chain_on_a_used_store_changes_nothing(chains):
+    assert chains[1][1] == chains[0][1]
+
+
+@every_notebook
+def test_every_cell_ran_in_order_and_without_a_word_on_stderr(chains, path):
+    for folder, _ in chains:
+        cells = code_cells(folder / path.name)
+        assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+        outputs = [output for cell in cells for output in cell.outputs]
+        assert [o.text for o in outputs if o.output_type == "stream" and o.name == "stderr"] == []
+
+
+FOREIGN = {
+    "a path": re.escape(str(ROOT)) + r"|/tmp/|/home/|/root/|file://|sqlite://|[A-Z]:\\",
+    "a date": r"\b20\d\d[-/][01]\d[-/][0-3]\d\b",
+    "a run's id": r"\b(m-)?[0-9a-f]{32}\b",
+    "an object's address": r"\bat 0x[0-9a-f]+",
+}
+
+
+@every_notebook
+def test_no_output_shows_where_or_when_it_was_made(chains, path):
+    for folder, _ in chains:
+        for cell in code_cells(folder / path.name):
+            shown = json.dumps([{**output, "data": texts(output)} for output in cell.outputs])
+            for what, pattern in FOREIGN.items():
+                assert re.findall(pattern, shown) == [], f"{what} under: {cell.source}"
+
+
+def texts(output) -> dict:
+    """What a reader sees as text: not the pictures, nor the random name of a live progress bar."""
+    return {kind: data for kind, data in output.get("data", {}).items() if kind.startswith("text/")}
+
+
+# What a notebook is made of
+
+
+@every_notebook
+def test_parameters_are_the_shared_ones_plain_and_each_is_read(path):
+    cell = parameters_cell(path)
+    declared = {}
+    for statement in ast.parse(cell.source).body:
+        declared[statement.targets[0].id] = ast.literal_eval(statement.value)
+    rest = "\n".join(other.source for other in code_cells(path) if other is not cell and other.id != cell.id)
+    read = {
+        node.id for node in ast.walk(ast.parse(rest)) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
+    }
+    assert set(declared) <= SHARED
+    assert set(declared) - read == set()
+
+
+def test_a_parameter_has_one_default_in_all_notebooks():
+    defaults = {}
+    for path in PATHS:
+        for statement in ast.parse(parameters_cell(path).source).body:
+            defaults.setdefault(statement.targets[0].id, set()).add(ast.unparse(statement.value))
+    assert set(defaults) == SHARED
+    assert {name: values for name, values in defaults.items() if len(values) > 1} == {}
+
+
+@every_notebook
+def test_cells_are_short_and_the_metadata_bare(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    assert set(notebook.metadata) == {"kernelspec", "language_info"}
+    assert max(len(cell.source.splitlines()) for cell in code_cells(path)) <= 20
+    assert all(set(cell.metadata) <= {"tags"} for cell in notebook.cells)
+
+
+@every_notebook
+def test_a_notebook_opens_and_closes_as_the_others(path):
+    cells = nbformat.read(path, as_version=4).cells
+    assert cells[0].source.startswith(f"# {path.stem[:2]} · ")
+    for part in ("**What you will do.**", "**What you will learn.**", "**What you need.**"):
+        assert part in cells[0].source
+    assert cells[-1].source.startswith("## What you saw")
+    assert "**On your own.**" in cells[-1].source
+    following = [other for other in PATHS if other.stem > path.stem]
+    if following:
+        assert f"]({following[0].name})" in cells[-1].source
+
+
+@every_notebook
+def test_links_lead_to_a_notebook_that_exists(path):
+    text = "".join(cell.source for cell in nbformat.read(path, as_version=4).cells)
+    for target in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert (path.parent / target).exists(), target
+
+
+def test_selecting_needs_no_network(chains):
+    folder, _ = chains[0]
+    source = "\n".join(cell.source for cell in code_cells(folder / "03_select_the_best.ipynb"))
+    check = "\nimport sys\nassert not {'tensorflow', 'keras'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", source + check], cwd=NOTEBOOKS, check=True, capture_output=True)

@@ -1,0 +1,94 @@
+"""The runner takes parameters from a command line and names the notebook and the cell of every fault."""
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from helpers import run
+from helpers.simulate import simulate_games
+from tests.conftest import write_csv
+from tests.test_notebooks import PATHS, SMALL, code_cells, store_contents
+
+
+def test_a_parameter_that_no_notebook_knows_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="No notebook has a parameter EPOCH; there are EPOCHS, "):
+        run.run_notebooks(tmp_path, {"EPOCH": 1})
+    assert list(tmp_path.iterdir()) == []
+
+
+def one_notebook(folder: Path, monkeypatch, *sources: str) -> None:
+    cells = [nbformat.v4.new_code_cell(source) for source in ("EPOCHS = 1", *sources)]
+    cells[0].metadata["tags"] = ["parameters"]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    folder.mkdir()
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), folder / "00_probe.ipynb")
+    monkeypatch.setattr(run, "NOTEBOOKS", folder)
+
+
+def test_a_kernel_starts_in_the_notebooks_folder_with_the_values_given(tmp_path, monkeypatch, capsys):
+    one_notebook(tmp_path / "notebooks", monkeypatch, "from pathlib import Path; print(Path().resolve().name, EPOCHS)")
+    run.run_notebooks(tmp_path / "build", {"EPOCHS": 7})
+    assert code_cells(tmp_path / "build" / "00_probe.ipynb")[-1].outputs[0].text == "notebooks 7\n"
+    assert re.fullmatch(r"00_probe +\d+\.\d s\n", capsys.readouterr().out)
+
+
+FAULTS = {
+    "a cell that fails": ("1 + 1", "1 / 0", "ZeroDivisionError"),
+    "a kernel that dies": ("1 + 1", "import os; os._exit(1)", "[Kk]ernel"),
+    "a cell that takes too long": ("1 + 1", "import time; time.sleep(60)", "[Tt]ime"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_names_the_notebook_and_the_cell(tmp_path, monkeypatch, fault):
+    *sources, reason = FAULTS[fault]
+    one_notebook(tmp_path / "notebooks", monkeypatch, *sources)
+    monkeypatch.setattr(run, "CELL_SECONDS", 5)
+    with pytest.raises(RuntimeError, match=rf"(?s)00_probe\.ipynb, code cell 4 stopped: .*{reason}"):
+        run.run_notebooks(tmp_path / "build", {"EPOCHS": 1})
+
+
+def test_folders_are_taken_from_where_make_runs_and_names_are_left_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    values = run.read_parameters(["SOURCE=my/games", "STORE=../store", "EPOCHS=5", "LEARNING_RATES=[0.1, 0.2]"])
+    assert values["SOURCE"] == str(tmp_path / "my" / "games")
+    assert values["STORE"] == str(tmp_path.parent / "store")
+    assert (values["EPOCHS"], values["LEARNING_RATES"]) == (5, [0.1, 0.2])
+    same = ["SOURCE=simulated", "SOURCE=kaggle", "STORE=http://127.0.0.1:5000", "STORE=sqlite:///a.db"]
+    assert [run.read_parameters([text]) for text in same] == [dict([text.split("=", 1)]) for text in same]
+
+
+def test_a_word_without_a_value_is_refused():
+    with pytest.raises(ValueError, match="'EPOCHS' is not NAME=value"):
+        run.read_parameters(["EPOCHS"])
+
+
+@pytest.mark.parametrize(("number", "missing"), [("02", "01_register_one_model"), ("03", "01_register_one_model")])
+def test_a_notebook_says_so_when_the_one_before_has_not_run(tmp_path, monkeypatch, number, missing):
+    check_stops(tmp_path, monkeypatch, number, f"no candidates for these games: run {missing} first")
+
+
+def test_the_last_notebook_says_so_when_there_is_no_champion(tmp_path, monkeypatch):
+    check_stops(tmp_path, monkeypatch, "04", "no champion: run 03_select_the_best first")
+
+
+def check_stops(tmp_path: Path, monkeypatch, number: str, sentence: str) -> None:
+    (path,) = [path for path in PATHS if path.stem.startswith(number)]
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / path.name).write_bytes(path.read_bytes())
+    monkeypatch.setattr(run, "NOTEBOOKS", tmp_path / "notebooks")
+    with pytest.raises(RuntimeError, match=sentence):
+        run.run_notebooks(tmp_path / "build", {"STORE": str(tmp_path / "store")})
+
+
+def test_one_league_from_csv_files_runs_through_the_same_notebooks(tmp_path):
+    source = write_csv(simulate_games(seed=9, seasons=range(2014, 2020)), tmp_path / "games", leagues="W")
+    rates = [0.01, 0.1]
+    given = {**SMALL, "SOURCE": str(source), "STORE": str(tmp_path / "store"), "LEARNING_RATES": rates}
+    run.run_notebooks(tmp_path / "build", given)
+    contents = store_contents(tmp_path / "store")
+    assert len(contents["candidates"]) == 3 * len(rates)
+    assert contents["products"] == [1, 2]  # the champion, and the champion trained further
+    assert {alias: int(version) for alias, version in contents["aliases"].items()} == {"champion": 1}
