@@ -9,16 +9,21 @@ parameters = $(filter-out PYTHON=% PORT=%,$(MAKEOVERRIDES))
 store_uri = $(if $(findstring ://,$(STORE)),$(STORE),sqlite:///$(abspath $(STORE))/mlflow.db)
 python = .venv/bin/python
 
-.PHONY: run test lab ui lint lock
+.PHONY: run notebooks test lab ui lint lock
 
 run: .venv/ready
 	$(python) -m helpers.run $(parameters)
 
+# Renews the outputs that are committed with the notebooks.
+notebooks: .venv/ready
+	$(python) -m helpers.outputs
+
 test: .venv/ready
 	$(python) -m pytest -n 2 --dist loadfile
 
+# Jupyter wants to be told when it is root, as in many containers.
 lab: .venv/ready
-	$(python) -m jupyterlab --ip=127.0.0.1 --notebook-dir=notebooks
+	$(python) -m jupyterlab --ip=127.0.0.1 --notebook-dir=notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
 
 ui: .venv/ready
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true \

@@ -185,8 +185,3 @@ def _check_league(tables: dict[str, pd.DataFrame], files: dict[str, str]) -> Non
         playing = pd.MultiIndex.from_frame(tourney[["Season", side]])
         unseeded = pd.Series(~playing.isin(seeded), index=tourney.index)
         _refuse(tourney, unseeded, files["tourney"], f"a team without a seed in {files['seeds']}", "Season", side)
-
-
-def tournament_seasons(games: Games) -> list[int]:
-    """The seasons in which a tournament was played, oldest first."""
-    return sorted(games.tourney["Season"].unique().tolist())

@@ -97,7 +97,7 @@ def leaderboard(data: str) -> pd.DataFrame:
     )
     versions = mlflow.MlflowClient().search_model_versions(f"name LIKE '{PRODUCT}-%'")
     if runs.empty or not versions:
-        raise LookupError("This STORE has no candidates for these games: run 01_register_one_model first.")
+        raise LookupError("This STORE has no candidates for these games: run the notebook before this one first.")
     rows = pd.DataFrame(
         [(v.name, int(v.version), v.run_id, v.tags.get("trial")) for v in versions],
         columns=["model", "version", "run_id", "trial"],

@@ -34,7 +34,7 @@ def nothing_appears_in_the_repository():
 
 
 def _files() -> set[Path]:
-    passed_over = {".git", ".venv", "build", "__pycache__"}
+    passed_over = {".git", ".venv", "__pycache__"}
     return {path for path in ROOT.rglob("*") if path.is_file() and not passed_over & set(path.parts)}
 
 

@@ -11,7 +11,7 @@ import mlflow
 import nbformat
 import pytest
 
-from helpers import run
+from helpers import outputs, run
 from helpers.store import CANDIDATES, NOTEBOOKS, PRODUCT, use_store
 from tests.conftest import ROOT
 
@@ -77,10 +77,15 @@ def test_the_chain_on_a_used_store_changes_nothing(chains):
 @every_notebook
 def test_every_cell_ran_in_order_and_without_a_word_on_stderr(chains, path):
     for folder, _ in chains:
-        cells = code_cells(folder / path.name)
-        assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
-        outputs = [output for cell in cells for output in cell.outputs]
-        assert [o.text for o in outputs if o.output_type == "stream" and o.name == "stderr"] == []
+        check_complete(folder / path.name)
+
+
+def check_complete(path: Path) -> None:
+    cells = code_cells(path)
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    shown = [output for cell in cells for output in cell.outputs]
+    assert [output.text for output in shown if output.get("name") == "stderr"] == []
+    assert [output for output in shown if output.output_type == "error"] == []
 
 
 FOREIGN = {
@@ -93,7 +98,7 @@ FOREIGN = {
 
 @every_notebook
 def test_no_output_shows_where_or_when_it_was_made(chains, path):
-    for folder, _ in chains:
+    for folder in (NOTEBOOKS, chains[0][0], chains[1][0]):
         for cell in code_cells(folder / path.name):
             shown = json.dumps([{**output, "data": texts(output)} for output in cell.outputs])
             for what, pattern in FOREIGN.items():
@@ -106,6 +111,14 @@ def texts(output) -> dict:
 
 
 # What a notebook is made of
+
+
+@every_notebook
+def test_the_committed_outputs_are_those_of_these_cells_and_helpers(path):
+    notebook = nbformat.read(path, as_version=4)
+    assert notebook.metadata["stamp"] == outputs.stamp(notebook), "the outputs are stale; run make notebooks"
+    check_complete(path)
+    assert path.stat().st_size < 1_500_000
 
 
 @every_notebook
@@ -135,7 +148,7 @@ def test_a_parameter_has_one_default_in_all_notebooks():
 def test_cells_are_short_and_the_metadata_bare(path):
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
-    assert set(notebook.metadata) == {"kernelspec", "language_info"}
+    assert set(notebook.metadata) == {"kernelspec", "language_info", "stamp"}
     assert max(len(cell.source.splitlines()) for cell in code_cells(path)) <= 20
     assert all(set(cell.metadata) <= {"tags"} for cell in notebook.cells)
 

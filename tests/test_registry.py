@@ -232,7 +232,7 @@ def test_scores_on_other_games_failed_runs_and_missing_scores_are_passed_over(st
 
 def test_no_candidates_is_one_sentence(store):
     candidate("small", 0.01, data="other")
-    with pytest.raises(LookupError, match="no candidates for these games: run 01_register_one_model first"):
+    with pytest.raises(LookupError, match="no candidates for these games: run the notebook before this one first"):
         registry.leaderboard("d")
 
 

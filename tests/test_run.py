@@ -7,7 +7,11 @@ import nbformat
 import pytest
 
 from helpers import run
+from helpers.features import fingerprint, matchup_table, split_by_season
+from helpers.games import load_games
 from helpers.simulate import simulate_games
+from helpers.store import use_store
+from helpers.sweep import Trial, run_trial
 from tests.conftest import write_csv
 from tests.test_notebooks import PATHS, SMALL, code_cells, store_contents
 
@@ -65,9 +69,16 @@ def test_a_word_without_a_value_is_refused():
         run.read_parameters(["EPOCHS"])
 
 
-@pytest.mark.parametrize(("number", "missing"), [("02", "01_register_one_model"), ("03", "01_register_one_model")])
-def test_a_notebook_says_so_when_the_one_before_has_not_run(tmp_path, monkeypatch, number, missing):
-    check_stops(tmp_path, monkeypatch, number, f"no candidates for these games: run {missing} first")
+@pytest.mark.parametrize("number", ["02", "03"])
+def test_a_notebook_says_so_when_the_one_before_has_not_run(tmp_path, monkeypatch, number):
+    check_stops(tmp_path, monkeypatch, number, "no candidates for these games: run the notebook before this one first")
+
+
+def test_selecting_says_so_when_only_one_architecture_is_there(tmp_path, monkeypatch):
+    use_store(str(tmp_path / "store"))
+    split = split_by_season(matchup_table(load_games("simulated", 2024)), 3, 3)
+    run_trial(Trial("small", 0.01, 1, 2024, "strong", fingerprint(split)), split)
+    check_stops(tmp_path, monkeypatch, "03", "Run 02_sweep_several_models on this STORE first")
 
 
 def test_the_last_notebook_says_so_when_there_is_no_champion(tmp_path, monkeypatch):

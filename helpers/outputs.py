@@ -1,0 +1,60 @@
+"""The outputs that the repository shows: written by `make notebooks` alone, and stamped with what made them."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import nbformat
+from nbformat import NotebookNode
+
+from helpers.run import run_notebooks
+from helpers.store import NOTEBOOKS
+
+PICTURE_OF_README = ("04_load_and_predict", NOTEBOOKS / "images" / "bracket.png")
+_LIVE = "application/vnd.jupyter.widget-view+json"  # a progress bar: dead without the kernel that drew it
+
+
+def write_outputs() -> None:
+    """Execute all notebooks with a reader's values on an empty store, and keep their outputs in notebooks/."""
+    with TemporaryDirectory() as folder:
+        run_notebooks(Path(folder) / "outputs", {"STORE": str(Path(folder) / "store")})
+        for path in sorted(NOTEBOOKS.glob("*.ipynb")):
+            notebook = nbformat.read(path, as_version=4)
+            executed = nbformat.read(Path(folder) / "outputs" / path.name, as_version=4)
+            _copy_outputs(executed, notebook)
+            notebook.metadata["stamp"] = stamp(notebook)
+            nbformat.write(notebook, path)
+            if path.stem == PICTURE_OF_README[0]:
+                PICTURE_OF_README[1].write_bytes(_last_picture(notebook))
+
+
+def stamp(notebook: NotebookNode) -> str:
+    """Sixteen hexadecimal digits that change when a cell of the notebook or a file of helpers/ does."""
+    digest = hashlib.sha256("\0".join(cell.source for cell in notebook.cells).encode())
+    for path in sorted(Path(__file__).parent.glob("*.[jp]*")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _copy_outputs(executed: NotebookNode, notebook: NotebookNode) -> None:
+    ran = {cell.id: cell for cell in executed.cells}
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    for count, cell in enumerate(cells, 1):  # counted anew: papermill's own cell, with the store, stays out
+        cell.execution_count = count
+        cell.outputs = [output for output in ran[cell.id].outputs if _LIVE not in output.get("data", {})]
+        for output in cell.outputs:
+            if output.output_type == "execute_result":
+                output.execution_count = count
+
+
+def _last_picture(notebook: NotebookNode) -> bytes:
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    pictures = [output.data["image/png"] for output in outputs if "image/png" in output.get("data", {})]
+    return base64.b64decode(pictures[-1])
+
+
+if __name__ == "__main__":
+    write_outputs()
