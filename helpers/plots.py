@@ -73,7 +73,7 @@ def scores(table: pd.DataFrame, best_possible: float | None, title: str) -> Axes
         axes.plot(row.all, place, "o", color=BLUE)
         axes.annotate(f"{row.all:.3f}", (row.all, place), xytext=(0, 6), textcoords="offset points", ha="center")
     if best_possible is not None:
-        axes.axvline(best_possible, color=RED, ls="--", lw=1.2, label=f"best possible, expected: {best_possible:.3f}")
+        axes.axvline(best_possible, color=RED, ls="--", lw=1.2, label=f"best possible on average: {best_possible:.3f}")
         axes.figure.legend(loc="outside lower right", frameon=False)
     axes.set_yticks(range(len(table)), table.index)
     axes.set(xlabel="Brier score (lower is better), with its 95 % interval", title=title, ylim=(-0.5, len(table) - 0.2))
@@ -87,7 +87,7 @@ def loss_curves(curves: pd.DataFrame, axes: Axes | None = None) -> Axes:
     axes.plot(curves.index, curves["validation"], color=BLUE, label="validation")
     best = curves["validation"].idxmin()
     axes.plot(best, curves.loc[best, "validation"], "o", color=RED, label=f"kept: epoch {best}")
-    axes.set(xlabel="epoch", ylabel="mean squared error", title="Loss, epoch by epoch")
+    axes.set(xlabel="epoch", ylabel="loss (mean squared error)", title="Loss, epoch by epoch")
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend(frameon=False)
     return axes
@@ -103,7 +103,7 @@ def loss_grid(curves: dict[tuple[str, float], pd.DataFrame]) -> np.ndarray:
         axes.set_title(f"{architecture}, learning rate {rate:g}", fontsize=9)
         axes.get_legend().remove()
         axes.tick_params(labelsize=8)
-        axes.set_ylabel("" if rate != next(iter(curves))[1] else "squared error")
+        axes.set_ylabel("" if rate != next(iter(curves))[1] else "loss (m.s.e.)")
         axes.set_xlabel("" if axes not in grid[-1] else "epoch")
     lines = grid[0, 0].get_lines()
     labels = ["training", "validation", "the epoch that was kept"]
@@ -114,9 +114,10 @@ def loss_grid(curves: dict[tuple[str, float], pd.DataFrame]) -> np.ndarray:
 def score_by_learning_rate(board: pd.DataFrame) -> Axes:
     """Validation score against learning rate, a line an architecture. Needs architecture, learning_rate, val_brier."""
     axes = _axes()
-    for architecture, group in board.sort_values("learning_rate").groupby("architecture", sort=False):
+    for architecture in ARCHITECTURE_COLOURS:
+        group = board[board["architecture"] == architecture].sort_values("learning_rate")
         style = {"color": ARCHITECTURE_COLOURS[architecture], "marker": ARCHITECTURE_MARKERS[architecture]}
-        axes.plot(group["learning_rate"], group["val_brier"], label=architecture, **style)
+        axes.plot(group["learning_rate"], group["val_brier"], label=architecture, fillstyle="none", ms=9, **style)
     axes.axhline(0.25, color=GREY, lw=1, ls=":")
     axes.annotate("always 0.5", (board["learning_rate"].min(), 0.25), xytext=(0, -12), textcoords="offset points")
     rates = sorted(board["learning_rate"].unique())
@@ -143,7 +144,7 @@ def leaderboard(board: pd.DataFrame, lines: dict[str, float]) -> Axes:
     names = [f"{row.architecture}, {row.learning_rate:g}" for row in board[::-1].itertuples()]
     axes.set_yticks(range(len(board)), names)
     axes.set(xlabel="Brier score on the validation seasons (lower is better)", ylabel="architecture, learning rate")
-    axes.margins(x=0.12)
+    axes.margins(x=0.15)
     axes.set_title("The leaderboard")
     axes.legend(frameon=False)
     return axes
@@ -163,7 +164,7 @@ def difference(comparison: pd.DataFrame, title: str) -> Axes:
         "no difference", (0, 1), xycoords=("data", "axes fraction"), xytext=(4, -10), textcoords="offset points"
     )
     axes.set_yticks(range(len(comparison)), comparison.index[::-1])
-    axes.set(xlabel="difference of the Brier scores (left of 0: the best is better)", ylim=(-0.6, len(comparison)))
+    axes.set(xlabel="difference of the Brier scores (left of 0: the winner is better)", ylim=(-0.6, len(comparison)))
     axes.set_title(title)
     return axes
 
@@ -176,7 +177,7 @@ def reliability(bins: pd.DataFrame) -> Axes:
     for row in bins.itertuples():
         axes.annotate(f"{row.games}", (row.predicted, row.observed), xytext=(9, -11), textcoords="offset points")
     axes.set(xlabel="predicted probability that Team1 wins", ylabel="share of those games that Team1 won")
-    axes.set(title="Reliability, with the number of games", xlim=(-0.03, 1.03), ylim=(-0.05, 1.05))
+    axes.set(title="Reliability of the predictions, with the number of games", xlim=(-0.03, 1.03), ylim=(-0.05, 1.05))
     axes.legend(frameon=False, loc="upper left")
     return axes
 
@@ -186,18 +187,19 @@ def bracket(drawing: pd.DataFrame, title: str) -> Axes:
 
     Needs what Bracket.drawing gives. A tick stands where the team really took the line, a cross where it did not.
     """
-    axes = plt.subplots(figsize=(19, 12), layout="constrained")[1]
+    axes = plt.subplots(figsize=(15, 14), layout="constrained")[1]
     favourite, entry = drawing["label"].iloc[0], drawing["depth"].max()
     drawing = drawing.assign(x=drawing["side"] * (drawing["depth"] + 0.4))
     for row in drawing.itertuples():
         colour, weight = (RED, "bold") if row.label == favourite else ("black", "normal")
         text = row.label
         if row.depth < entry:
-            text += f" {100 * row.chance:.0f} %" + {True: " ✓", False: " ✗"}.get(row.happened, "")
+            chance = ">99" if row.chance > 0.995 else f"{100 * row.chance:.0f}"
+            text += f" {chance} %" + {True: " ✓", False: " ✗"}.get(row.happened, "")
         if row.depth == 0:
             axes.text(0, row.height - 1.2, text, color=colour, ha="center", fontsize=13, weight="bold")
             continue
-        place = {"ha": "left" if row.side < 0 else "right", "va": "bottom", "fontsize": 8}
+        place = {"ha": "left" if row.side < 0 else "right", "va": "bottom", "fontsize": 9}
         place["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}  # keeps crossing lines readable
         axes.text(row.x, row.height - 0.08, text, color=colour, weight=weight, **place)
         parent = drawing.loc[row.parent]
