@@ -37,7 +37,7 @@ lint: .venv/ready
 lock:
 	$(PYTHON) -m venv build/lock
 	build/lock/bin/python -m pip install --quiet uv
-	build/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --all-extras --generate-hashes \
+	build/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --all-extras --no-strip-extras --generate-hashes \
 	    --no-header --no-annotate --no-emit-index-url --no-emit-find-links --resolution $(RESOLUTION) \
 	    --output-file requirements.lock pyproject.toml
 

@@ -189,7 +189,8 @@ def bracket(drawing: pd.DataFrame, title: str) -> Axes:
     """
     axes = plt.subplots(figsize=(15, 14), layout="constrained")[1]
     favourite, entry = drawing["label"].iloc[0], drawing["depth"].max()
-    drawing = drawing.assign(x=drawing["side"] * (drawing["depth"] + 0.4))
+    room_for_names = 0.4 + 0.4 * (drawing["depth"] == entry)
+    drawing = drawing.assign(x=drawing["side"] * (drawing["depth"] + room_for_names))
     for row in drawing.itertuples():
         colour, weight = (RED, "bold") if row.label == favourite else ("black", "normal")
         text = row.label
@@ -199,9 +200,10 @@ def bracket(drawing: pd.DataFrame, title: str) -> Axes:
         if row.depth == 0:
             axes.text(0, row.height - 1.2, text, color=colour, ha="center", fontsize=13, weight="bold")
             continue
-        place = {"ha": "left" if row.side < 0 else "right", "va": "bottom", "fontsize": 9}
+        below = row.depth == 1 and row.side > 0  # the finalists share a line, so one stands under it
+        place = {"ha": "left" if row.side < 0 else "right", "va": "top" if below else "bottom", "fontsize": 9}
         place["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}  # keeps crossing lines readable
-        axes.text(row.x, row.height - 0.08, text, color=colour, weight=weight, **place)
+        axes.text(row.x, row.height + (0.1 if below else -0.08), text, color=colour, weight=weight, **place)
         parent = drawing.loc[row.parent]
         line = RED if row.label == favourite == parent["label"] else "#B0B0B0"
         axes.plot([row.x, parent["x"], parent["x"]], [row.height, row.height, parent["height"]], color=line, lw=1)
