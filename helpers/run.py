@@ -48,15 +48,14 @@ def _run_notebook(path: Path, output: Path, parameters: dict[str, object]) -> No
             extra_arguments=["--log-level=ERROR"],  # the kernel would warn of TCP on the loopback at every start
         )
     except Exception as error:  # a failed cell, a dead kernel and a timeout share no class
-        where = f"{path.name}, code cell {_first_unfinished(output)}"
+        where = f"{path.name}, code cell {_last_started(output)}"
         raise RuntimeError(f"{where} stopped: {str(error).strip()}\nWhat ran is in {output}.") from error
 
 
-def _first_unfinished(output: Path) -> int | None:
-    # papermill marks every cell of a dead kernel "completed"; only the missing execution count tells.
+def _last_started(output: Path) -> int:
+    # papermill marks every cell of a dead kernel "completed", so it is the start that tells how far a notebook came.
     cells = [cell for cell in nbformat.read(output, as_version=4).cells if cell.cell_type == "code"]
-    failed = [any(out.output_type == "error" for out in cell.outputs) for cell in cells]
-    return next((i for i, cell in enumerate(cells, 1) if cell.execution_count is None or failed[i - 1]), None)
+    return max(i for i, cell in enumerate(cells) if i == 0 or cell.metadata.papermill.start_time) + 1
 
 
 def read_parameters(arguments: list[str]) -> dict[str, object]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import ModuleType
 
 from helpers.networks import ARCHITECTURES
 
@@ -19,8 +20,22 @@ def use_store(store: str) -> None:
     store is a folder, relative to notebooks/, which gets a SQLite database and an artifacts folder, or any MLflow
     tracking URI. Where it is DEFAULT_STORE, the environment's MLFLOW_TRACKING_URI wins. MLflow's own messages and
     its usage reports are switched off, and models that hold pickles are refused. Raises OSError when the folder
-    cannot be made.
+    cannot be made, ValueError when MLflow could not find its way back to it.
     """
+    mlflow = _quiet_mlflow()
+    wished = os.environ.get("MLFLOW_TRACKING_URI")
+    place = wished if wished and store == DEFAULT_STORE else store
+    folder = None if "://" in place or place.startswith("databricks") else _make_folder(place)
+    mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}" if folder else place)
+    if wished is None:
+        os.environ.pop("MLFLOW_TRACKING_URI", None)  # put there by MLflow; the next call would take it for a wish
+    known = {experiment.name for experiment in mlflow.search_experiments()}
+    for name in sorted(set(CANDIDATES) - known):
+        # With its place for artifacts: MLflow would put them into whatever folder a notebook runs in.
+        mlflow.create_experiment(name, (folder / "artifacts" / name).as_uri() if folder else None)
+
+
+def _quiet_mlflow() -> ModuleType:
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
     os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
@@ -29,22 +44,12 @@ def use_store(store: str) -> None:
 
     disable_logging()  # its lines carry dates and paths, into every notebook
     mlflow.telemetry.set_telemetry_client()  # reads the variable again, in case MLflow was imported before
-    wished = os.environ.get("MLFLOW_TRACKING_URI")
-    place = wished if wished and store == DEFAULT_STORE else store
-    folder = None if "://" in place or place.startswith("databricks") else (NOTEBOOKS / place).resolve()
-    if folder:
-        folder.mkdir(parents=True, exist_ok=True)
-    mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}" if folder else place)
-    if wished is None:
-        os.environ.pop("MLFLOW_TRACKING_URI", None)  # put there by MLflow; the next call would take it for a wish
-    _make_experiments(folder)
+    return mlflow
 
 
-def _make_experiments(folder: Path | None) -> None:
-    """Made here, with their place for artifacts: MLflow would put it into whatever folder a notebook runs in."""
-    import mlflow
-
-    known = {experiment.name for experiment in mlflow.search_experiments()}
-    for name in CANDIDATES:
-        if name not in known:
-            mlflow.create_experiment(name, (folder / "artifacts" / name).as_uri() if folder else None)
+def _make_folder(place: str) -> Path:
+    folder = (NOTEBOOKS / place).resolve()
+    if set("%?#") & set(str(folder)):
+        raise ValueError(f"STORE: MLflow's addresses cannot hold the %, ? or # in {folder}; choose another folder.")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

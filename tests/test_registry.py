@@ -24,7 +24,7 @@ def trial(split) -> Trial:
 @pytest.fixture(scope="module")
 def used(tmp_path_factory, trial, split) -> Path:
     """A store with one finished trial."""
-    folder = tmp_path_factory.mktemp("used")
+    folder = tmp_path_factory.mktemp("ein Störe, used")
     use_store(str(folder))
     run_trial(trial, split)
     return folder
@@ -87,6 +87,13 @@ def test_a_store_that_cannot_be_made_is_an_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="file"):
         use_store(str(tmp_path / "file" / "store"))
+
+
+@pytest.mark.parametrize("name", ["50%", "a?b", "a#b", "a%20b"])
+def test_a_folder_that_an_address_cannot_hold_is_refused(tmp_path, name):
+    with pytest.raises(ValueError, match="STORE: MLflow's addresses cannot hold the %"):
+        use_store(str(tmp_path / name))
+    assert list(tmp_path.iterdir()) == []
 
 
 # A trial and its version
@@ -157,7 +164,7 @@ def test_a_loaded_model_finds_columns_by_name_and_refuses_what_lacks_one(version
     with pytest.raises(mlflow.MlflowException, match=f"missing inputs .*{columns[0]}"):
         model.predict(games.drop(columns=columns[0]))
     with pytest.raises(mlflow.MlflowException, match=columns[0]):
-        model.predict(games.astype({columns[0]: str}))
+        model.predict(games.astype({columns[0]: object}).assign(**{columns[0]: "twelve"}))
 
 
 def test_a_model_that_answers_otherwise_when_loaded_back_is_not_registered(store, trial, split, monkeypatch):

@@ -41,6 +41,7 @@ def test_a_kernel_starts_in_the_notebooks_folder_with_the_values_given(tmp_path,
 FAULTS = {
     "a cell that fails": ("1 + 1", "1 / 0", "ZeroDivisionError"),
     "a kernel that dies": ("1 + 1", "import os; os._exit(1)", "[Kk]ernel"),
+    "a kernel that dies after a word": ("1 + 1", "import os; print(1, flush=True); os._exit(1)", "[Kk]ernel"),
     "a cell that takes too long": ("1 + 1", "import time; time.sleep(60)", "[Tt]ime"),
 }
 
@@ -48,7 +49,7 @@ FAULTS = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_names_the_notebook_and_the_cell(tmp_path, monkeypatch, fault):
     *sources, reason = FAULTS[fault]
-    one_notebook(tmp_path / "notebooks", monkeypatch, *sources)
+    one_notebook(tmp_path / "notebooks", monkeypatch, *sources, "2 + 2")
     monkeypatch.setattr(run, "CELL_SECONDS", 5)
     with pytest.raises(RuntimeError, match=rf"(?s)00_probe\.ipynb, code cell 4 stopped: .*{reason}"):
         run.run_notebooks(tmp_path / "build", {"EPOCHS": 1})
