@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import hypothesis
 import pytest
+from hypothesis.configuration import set_hypothesis_home_dir
 
 from helpers.features import FEATURE_SETS, Split, matchup_table, split_by_season
 from helpers.games import Games
@@ -21,6 +23,7 @@ FILES = {
     "teams": "Teams.csv",
 }
 
+set_hypothesis_home_dir(Path(tempfile.gettempdir()) / "hypothesis")
 hypothesis.settings.register_profile("project", database=None, deadline=None, max_examples=50)
 hypothesis.settings.load_profile("project")
 
