@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType
+
+from filelock import FileLock
 
 from helpers.networks import ARCHITECTURES
 
@@ -26,13 +29,14 @@ def use_store(store: str) -> None:
     wished = os.environ.get("MLFLOW_TRACKING_URI")
     place = wished if wished and store == DEFAULT_STORE else store
     folder = None if "://" in place or place.startswith("databricks") else _make_folder(place)
-    mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}" if folder else place)
-    if wished is None:
-        os.environ.pop("MLFLOW_TRACKING_URI", None)  # put there by MLflow; the next call would take it for a wish
-    known = {experiment.name for experiment in mlflow.search_experiments()}
-    for name in sorted(set(CANDIDATES) - known):
-        # With its place for artifacts: MLflow would put them into whatever folder a notebook runs in.
-        mlflow.create_experiment(name, (folder / "artifacts" / name).as_uri() if folder else None)
+    with FileLock(folder / "mlflow.lock") if folder else nullcontext():
+        mlflow.set_tracking_uri(_make_database(folder) if folder else place)
+        if wished is None:
+            os.environ.pop("MLFLOW_TRACKING_URI", None)  # put there by MLflow; the next call would take it for a wish
+        known = {experiment.name for experiment in mlflow.search_experiments()}
+        for name in sorted(set(CANDIDATES) - known):
+            # With its place for artifacts: MLflow would put them into whatever folder a notebook runs in.
+            mlflow.create_experiment(name, (folder / "artifacts" / name).as_uri() if folder else None)
 
 
 def _quiet_mlflow() -> ModuleType:
@@ -53,3 +57,18 @@ def _make_folder(place: str) -> Path:
         raise ValueError(f"STORE: MLflow's addresses cannot hold the %, ? or # in {folder}; choose another folder.")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def _make_database(folder: Path) -> str:
+    """The address of the folder's database, which is made under another name and renamed when it is whole.
+
+    MLflow needs seconds for it; killed in their midst, or met by a second process, it would leave a broken file.
+    """
+    import mlflow
+
+    database, partial = folder / "mlflow.db", folder / "mlflow.db.partial"
+    if not database.exists():
+        partial.unlink(missing_ok=True)
+        mlflow.MlflowClient(f"sqlite:///{partial}").search_experiments()
+        partial.rename(database)
+    return f"sqlite:///{database}"
