@@ -11,10 +11,12 @@ from helpers.games import LEAGUES
 
 # Okabe and Ito's palette, which the colour-blind can tell apart: M. Okabe, K. Ito, Color Universal Design (2008).
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#6E6E6E"
-LEAGUE_COLOURS = {"M": BLUE, "W": RED}
-LEAGUE_MARKERS = {"M": "o", "W": "s"}
-ARCHITECTURE_COLOURS = {"small": BLUE, "medium": ORANGE, "large": GREEN}
-ARCHITECTURE_MARKERS = {"small": "o", "medium": "s", "large": "^"}
+LEAGUE_STYLES = {"M": {"color": BLUE, "marker": "o"}, "W": {"color": RED, "marker": "s"}}
+ARCHITECTURE_STYLES = {
+    "small": {"color": BLUE, "marker": "o"},
+    "medium": {"color": ORANGE, "marker": "s"},
+    "large": {"color": GREEN, "marker": "^"},
+}
 
 
 def _axes(width: float = 7.5, height: float = 3.8) -> Axes:
@@ -28,8 +30,7 @@ def margins(regular: pd.DataFrame) -> Axes:
     axes = _axes()
     for league, games in regular.groupby("League"):
         share = (games["WScore"] - games["LScore"]).value_counts(normalize=True).sort_index()
-        style = {"color": LEAGUE_COLOURS[league], "marker": LEAGUE_MARKERS[league]}
-        axes.plot(share.index, 100 * share, ms=3, label=LEAGUES[league], **style)
+        axes.plot(share.index, 100 * share, ms=3, label=LEAGUES[league], **LEAGUE_STYLES[league])
     axes.legend(frameon=False)
     axes.set(xlabel="winning margin (points)", ylabel="share of games (%)", xlim=(0, 60))
     axes.set_title("How far apart games end")
@@ -41,10 +42,9 @@ def strength_by_seed(teams: pd.DataFrame) -> Axes:
     axes = _axes()
     for league, group in teams[teams["Seed"] <= 16].groupby("League"):
         shift = -0.15 if league == "M" else 0.15
-        style = {"color": LEAGUE_COLOURS[league], "marker": LEAGUE_MARKERS[league]}
-        axes.scatter(group["Seed"] + shift, group["Margin"], s=9, alpha=0.35, linewidths=0, **style)
+        axes.scatter(group["Seed"] + shift, group["Margin"], s=9, alpha=0.35, linewidths=0, **LEAGUE_STYLES[league])
         mean = group.groupby("Seed")["Margin"].mean()
-        axes.plot(mean.index + shift, mean, ms=5, label=f"{LEAGUES[league]}: teams and mean", **style)
+        axes.plot(mean.index + shift, mean, ms=5, label=f"{LEAGUES[league]}: teams and mean", **LEAGUE_STYLES[league])
     axes.set(xlabel="seed (1 is the committee's best)", ylabel="margin rating (points)", xticks=range(1, 17))
     axes.set_title("The strength of the teams on each seed line")
     axes.legend(frameon=False)
@@ -55,8 +55,7 @@ def wins_by_seed_gap(rates: pd.DataFrame) -> Axes:
     """How often the better seed wins. Needs League, gap (difference of the seeds), rate (0 to 1), games."""
     axes = _axes()
     for league, group in rates.groupby("League"):
-        style = {"color": LEAGUE_COLOURS[league], "marker": LEAGUE_MARKERS[league]}
-        axes.plot(group["gap"], 100 * group["rate"], ms=5, label=LEAGUES[league], **style)
+        axes.plot(group["gap"], 100 * group["rate"], ms=5, label=LEAGUES[league], **LEAGUE_STYLES[league])
     axes.axhline(50, color=GREY, lw=1, ls=":")
     axes.set(xlabel="difference of the seeds", ylabel="games won by the better seed (%)", ylim=(40, 102))
     axes.set_title("How often the better seed wins")
@@ -114,9 +113,8 @@ def loss_grid(curves: dict[tuple[str, float], pd.DataFrame]) -> np.ndarray:
 def score_by_learning_rate(board: pd.DataFrame) -> Axes:
     """Validation score against learning rate, a line an architecture. Needs architecture, learning_rate, val_brier."""
     axes = _axes()
-    for architecture in ARCHITECTURE_COLOURS:
+    for architecture, style in ARCHITECTURE_STYLES.items():
         group = board[board["architecture"] == architecture].sort_values("learning_rate")
-        style = {"color": ARCHITECTURE_COLOURS[architecture], "marker": ARCHITECTURE_MARKERS[architecture]}
         axes.plot(group["learning_rate"], group["val_brier"], label=architecture, fillstyle="none", ms=9, **style)
     axes.axhline(0.25, color=GREY, lw=1, ls=":")
     axes.annotate("always 0.5", (board["learning_rate"].min(), 0.25), xytext=(0, -12), textcoords="offset points")
@@ -136,8 +134,7 @@ def leaderboard(board: pd.DataFrame, lines: dict[str, float]) -> Axes:
     """
     axes = _axes(height=1.4 + 0.34 * len(board))
     for place, row in enumerate(board[::-1].itertuples()):
-        style = {"color": ARCHITECTURE_COLOURS[row.architecture], "marker": ARCHITECTURE_MARKERS[row.architecture]}
-        axes.plot(row.val_brier, place, ms=7, ls="", **style)
+        axes.plot(row.val_brier, place, ms=7, ls="", **ARCHITECTURE_STYLES[row.architecture])
         axes.annotate(f"{row.val_brier:.4f}", (row.val_brier, place), xytext=(8, -3), textcoords="offset points")
     for (name, score), style in zip(lines.items(), ("--", ":", "-."), strict=False):
         axes.axvline(score, color=GREY, lw=1.2, ls=style, label=f"{name}: {score:.4f}")

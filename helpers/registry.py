@@ -59,6 +59,14 @@ def log_losses(curves: pd.DataFrame) -> None:
     mlflow.MlflowClient().log_batch(mlflow.active_run().info.run_id, metrics=points)
 
 
+def load_losses(run_id: str) -> pd.DataFrame:
+    """The loss curves that log_losses kept for a run: columns train and validation, indexed by epoch."""
+    client = mlflow.MlflowClient()
+    names = ("train", "validation")
+    histories = {name: client.get_metric_history(run_id, f"{name}_loss") for name in names}
+    return pd.DataFrame({name: pd.Series({m.step: m.value for m in history}) for name, history in histories.items()})
+
+
 def log_predictions(games: pd.DataFrame, predictions: np.ndarray) -> None:
     """Keep a candidate's predictions, a game a row, as an artifact of the active run."""
     mlflow.log_text(games.assign(Prediction=predictions).to_csv(index=False), PREDICTIONS)
@@ -95,17 +103,17 @@ def leaderboard(data: str) -> pd.DataFrame:
     runs = mlflow.search_runs(
         experiment_names=CANDIDATES, filter_string=f"params.data = '{data}' and attributes.status = 'FINISHED'"
     )
+    runs = runs.rename(columns=lambda name: name.removeprefix("params.").removeprefix("metrics."))
+    names = ["architecture", "learning_rate", "epochs", "seed", "features"]
     versions = mlflow.MlflowClient().search_model_versions(f"name LIKE '{PRODUCT}-%'")
-    if runs.empty or not versions:
-        raise LookupError("This STORE has no candidates for these games: run the notebook before this one first.")
     rows = pd.DataFrame(
         [(v.name, int(v.version), v.run_id, v.tags.get("trial")) for v in versions],
         columns=["model", "version", "run_id", "trial"],
     )
-    runs = runs.rename(columns=lambda name: name.removeprefix("params.").removeprefix("metrics."))
-    names = ["architecture", "learning_rate", "epochs", "seed", "features"]
-    board = rows.merge(runs[["run_id", "val_brier", *names]], on="run_id").dropna(subset="val_brier")
-    board = board.astype({"learning_rate": float, "epochs": int, "seed": int})
+    board = rows.merge(runs.reindex(columns=["run_id", "val_brier", *names]).astype({"run_id": rows["run_id"].dtype}))
+    board = board.dropna(subset="val_brier").astype({"learning_rate": float, "epochs": int, "seed": int})
+    if board.empty:
+        raise LookupError("This STORE has no candidates for these games: run the notebook before this one first.")
     board["size"] = board["model"].map(CANDIDATES.index)
     board = board.sort_values(["val_brier", "size", "version"], ignore_index=True)
     return board[["model", "version", "val_brier", *names, "trial", "run_id"]]
@@ -142,11 +150,3 @@ def record_test_score(version: ModelVersion, score: float) -> float:
     if abs(kept - score) > 1e-6:
         raise ValueError(f"test_brier of {version.name} was {kept:.6f} before and is {score:.6f} now; score it once.")
     return kept
-
-
-def load_losses(run_id: str) -> pd.DataFrame:
-    """The loss curves that log_losses kept for a run: columns train and validation, indexed by epoch."""
-    client = mlflow.MlflowClient()
-    names = ("train", "validation")
-    histories = {name: client.get_metric_history(run_id, f"{name}_loss") for name in names}
-    return pd.DataFrame({name: pd.Series({m.step: m.value for m in history}) for name, history in histories.items()})

@@ -23,10 +23,10 @@ def run_notebooks(output: Path, parameters: dict[str, object]) -> None:
     """
     paths = sorted(NOTEBOOKS.glob("*.ipynb"))
     declared = {path: papermill.inspect_notebook(str(path)) for path in paths}
-    unknown = set(parameters) - {name for names in declared.values() for name in names}
+    known = {name for names in declared.values() for name in names}
+    unknown = sorted(set(parameters) - known)
     if unknown:
-        known = sorted({name for names in declared.values() for name in names})
-        raise ValueError(f"No notebook has a parameter {', '.join(sorted(unknown))}; there are {', '.join(known)}.")
+        raise ValueError(f"No notebook has a parameter {', '.join(unknown)}; there are {', '.join(sorted(known))}.")
     output.mkdir(parents=True, exist_ok=True)
     for path in paths:
         start = time.perf_counter()

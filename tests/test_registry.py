@@ -243,6 +243,15 @@ def test_no_candidates_is_one_sentence(store):
         registry.leaderboard("d")
 
 
+def test_a_finished_run_without_a_version_is_no_candidate(store):
+    candidate("small", 0.01, data="other")
+    with mlflow.start_run(experiment_id=mlflow.get_experiment_by_name(CANDIDATES[0]).experiment_id):
+        mlflow.log_params(asdict(Trial("small", 0.1, 1, 1, "strong", "d")))
+        mlflow.log_metric("val_brier", 0.1)
+    with pytest.raises(LookupError, match="no candidates for these games"):
+        registry.leaderboard("d")
+
+
 def test_no_champion_and_one_of_other_games_are_one_sentence_each(version, trial):
     with pytest.raises(LookupError, match="has no champion: run 03_select_the_best first"):
         registry.champion(trial.data)
