@@ -9,7 +9,7 @@ parameters = $(filter-out PYTHON=% PORT=%,$(MAKEOVERRIDES))
 store_uri = $(if $(findstring ://,$(STORE)),$(STORE),sqlite:///$(abspath $(STORE))/mlflow.db)
 python = .venv/bin/python
 
-.PHONY: run notebooks test lab ui lint lock
+.PHONY: run notebooks test faults bench lab ui lint lock
 
 run: .venv/ready
 	$(python) -m helpers.run $(parameters)
@@ -19,7 +19,14 @@ notebooks: .venv/ready
 	$(python) -m helpers.outputs
 
 test: .venv/ready
-	$(python) -m pytest -n 2 --dist loadfile
+	$(python) -m pytest -n 2 --dist loadfile --ignore tests/faults
+
+# Kills processes, servers and disks for real, which takes half an hour.
+faults: .venv/ready
+	$(python) -m pytest -n 2 --dist loadfile tests/faults
+
+bench: .venv/ready
+	$(python) -m tests.benchmarks
 
 # Jupyter wants to be told when it is root, as in many containers.
 lab: .venv/ready

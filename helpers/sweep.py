@@ -1,20 +1,36 @@
-"""The trials of a sweep, and running them: a trial that has finished is found and not run again."""
+"""The trials of a sweep, and running them: one after the other or side by side, each once, whatever happens."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import BrokenExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
+import joblib
 import mlflow
+import pandas as pd
+from IPython import get_ipython
 from matplotlib.figure import Figure
 from mlflow.entities.model_registry import ModelVersion
+from sqlalchemy.exc import SQLAlchemyError
+from tqdm.notebook import tqdm
 
-from helpers import networks, plots, registry
+from helpers import networks, plots, registry, runs
 from helpers.features import FEATURE_SETS, MATCHUP, OUTCOME, Split
 from helpers.scoring import brier_score
-from helpers.store import PRODUCT
+from helpers.store import PRODUCT, StoreError, check_store, plain, use_store
+
+PATIENCE_SECONDS = 22  # for a store that is away; with the calls that fail first, half a minute
+STORE_FAULTS = (mlflow.MlflowException, OSError, SQLAlchemyError, StoreError)
+ATTEMPTS = 3  # at a trial, when it is the store that failed and it is well again
 
 
 @dataclass(frozen=True)
@@ -31,43 +47,170 @@ class Trial:
     @property
     def model(self) -> str:
         """The experiment of its run, and the registered model of its version."""
-        return f"{PRODUCT}-{self.architecture}"
+        return plain(f"{PRODUCT}-{self.architecture}")
 
     @property
     def key(self) -> str:
         """Sixteen hexadecimal digits made from the fields, kept as the tag `trial` on the run and on the version."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
 
+    def __str__(self) -> str:
+        return f"{self.model}, learning rate {self.learning_rate:g}"
+
 
 def make_trials(learning_rates: Iterable[float], epochs: int, seed: int, features: str, data: str) -> list[Trial]:
     """A trial for every architecture and learning rate, the smallest network first."""
     return [
-        Trial(architecture, rate, epochs, seed, features, data)
+        Trial(architecture, float(rate), epochs, seed, features, data)
         for architecture in networks.ARCHITECTURES
         for rate in learning_rates
     ]
 
 
+def run_sweep(trials: Iterable[Trial], split: Split, n_jobs: int | None = None) -> pd.DataFrame:
+    """Run every trial that has no version yet, and tell what became of each.
+
+    n_jobs trials run side by side, in processes of joblib's backend: loky, or what joblib.parallel_config names, but
+    for multiprocessing, whose forks TensorFlow does not survive. A trial that someone else is at work on is waited
+    for. One that fails is closed as FAILED with its reason, and the others go on. Gives a row a trial: model,
+    learning_rate, version, outcome (trained, found, failed) and reason. Raises StoreError when the store stays away,
+    full or read-only, and RuntimeError when processes keep dying.
+    """
+    trials, rows = list(dict.fromkeys(trials)), {}
+    runs.close_dead_runs()
+    try:
+        with _terminable(), _progress(len(trials)) as report:
+            for trial, row in _until_all_are_done(trials, split, n_jobs):
+                rows[trial] = row
+                report(trial, row)
+    except (KeyboardInterrupt, SystemExit):
+        runs.close_dead_runs()  # of the processes that were stopped with this one
+        raise
+    runs.close_dead_runs()
+    failed = sum(row["outcome"] == "failed" for row in rows.values())
+    if failed:
+        print(f"{failed} of {len(trials)} trials failed; the table says why.")
+    return pd.DataFrame([{"model": t.model, "learning_rate": t.learning_rate, **rows[t]} for t in trials])
+
+
+def _until_all_are_done(trials: list[Trial], split: Split, n_jobs: int | None) -> Iterator[tuple[Trial, dict]]:
+    """Each trial with its row, as they finish; again those whose process died, or that someone else was at work on."""
+    waiting, deaths = dict.fromkeys(trials), 0
+    while waiting:
+        left = len(waiting)
+        try:
+            for trial, row in _side_by_side(list(waiting), split, n_jobs):
+                if row:
+                    del waiting[trial]
+                    yield trial, row
+        except BrokenExecutor as error:
+            deaths = deaths + 1 if len(waiting) == left else 0
+            if deaths == 3:
+                raise RuntimeError("Three times a process died before it finished a trial; is memory short?") from error
+        else:
+            time.sleep(1 if len(waiting) == left else 0)
+
+
+def _side_by_side(trials: list[Trial], split: Split, n_jobs: int | None) -> Iterable[tuple[Trial, dict | None]]:
+    cores = max(1, joblib.cpu_count() // joblib.effective_n_jobs(n_jobs))
+    jobs = [joblib.delayed(_work)(trial, split, mlflow.get_tracking_uri(), cores) for trial in trials]
+    try:
+        parallel = joblib.Parallel(n_jobs, batch_size=1, return_as="generator_unordered")
+    except ValueError:  # a backend that gives all results at the end
+        parallel = joblib.Parallel(n_jobs, batch_size=1)
+    return parallel(jobs)
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[Trial, dict], None]]:
+    """A function that shows a finished trial: in a notebook as a step of a bar, elsewhere as a line."""
+    shell = get_ipython()
+    in_notebook = shell is not None and shell.has_trait("kernel")
+    with tqdm(total=total, desc="trials", disable=not in_notebook) as bar:
+
+        def report(trial: Trial, row: dict) -> None:
+            bar.update()
+            if not in_notebook:
+                print(f"{trial}: {row['outcome']} {row['reason']}".strip(), flush=True)
+
+        yield report
+
+
 def run_trial(trial: Trial, split: Split) -> ModelVersion:
-    """The registered version of a trial: found where it has finished before, otherwise trained, logged, registered."""
-    return registry.find_version(trial.model, trial.key) or _train_and_register(trial, split)
+    """The registered version of a trial: found where it has finished before, otherwise trained, logged, registered.
+
+    Raises RuntimeError when someone else is at work on it.
+    """
+    version = registry.find_version(trial.model, trial.key) or _claim_and_train(trial, split)
+    if version is None:
+        raise RuntimeError(f"Another process is at work on {trial}; wait for it.")
+    return version
+
+
+def _work(trial: Trial, split: Split, store: str, cores: int) -> tuple[Trial, dict | None]:
+    """What a worker does: keep to its share of the cores, use the store, run the trial, and tell what became of it."""
+    os.environ["TF_NUM_INTRAOP_THREADS"] = str(cores)  # read when TensorFlow starts
+    with _terminable():
+        for attempts_left in reversed(range(ATTEMPTS)):
+            try:
+                use_store(store)
+                return trial, _find_or_train(trial, split)
+            except Exception as error:
+                check_store(PATIENCE_SECONDS)
+                if not attempts_left or not isinstance(error, STORE_FAULTS):
+                    return trial, {"version": None, "outcome": "failed", "reason": _reason(error)}
+
+
+def _find_or_train(trial: Trial, split: Split) -> dict | None:
+    found = registry.find_version(trial.model, trial.key)
+    version = found or _claim_and_train(trial, split)
+    return version and {"version": int(version.version), "outcome": "found" if found else "trained", "reason": ""}
+
+
+def _claim_and_train(trial: Trial, split: Split) -> ModelVersion | None:
+    run = runs.claim(trial.model, trial.key, f"learning rate {trial.learning_rate:g}")
+    if run is None:
+        return None
+    with runs.heartbeat(run.info.run_id), run:
+        try:
+            return _train_and_register(trial, split)
+        except BaseException as error:
+            mlflow.set_tag("reason", _reason(error))
+            raise
 
 
 def _train_and_register(trial: Trial, split: Split) -> ModelVersion:
+    """Train, log, load back, and register last, within the active run: a version never lacks any of the rest."""
     columns = FEATURE_SETS[trial.features]
+    features, outcome = split.validation[columns], split.validation[OUTCOME]
+    mlflow.log_params(asdict(trial))
     fit = networks.train(trial.architecture, split, columns, trial.learning_rate, trial.epochs, trial.seed)
-    features = split.validation[columns]
     predictions = networks.predict(fit.network, features)
-    experiment = mlflow.get_experiment_by_name(trial.model)
-    with mlflow.start_run(experiment_id=experiment.experiment_id, run_name=f"learning rate {trial.learning_rate}"):
-        mlflow.set_tag("trial", trial.key)
-        mlflow.log_params(asdict(trial))
-        registry.log_games(split.train[[*columns, OUTCOME]], OUTCOME, trial.data)
-        registry.log_losses(fit.curves)
-        axes = plots.loss_curves(fit.curves, Figure(figsize=(7.5, 3.8), layout="constrained").add_subplot())
-        mlflow.log_figure(axes.figure, "loss_curves.png")
-        registry.log_predictions(split.validation[[*MATCHUP, OUTCOME]], predictions)
-        info = registry.log_network(fit.network, features, predictions)
-        mlflow.log_metric("val_brier", brier_score(split.validation[OUTCOME], predictions), model_id=info.model_id)
-        registry.check_reloaded(info.model_uri, features, predictions)
-    return mlflow.register_model(info.model_uri, trial.model, tags={"trial": trial.key})
+    val_brier = brier_score(outcome, predictions)
+    runs.log_games(split.train[[*columns, OUTCOME]], OUTCOME, trial.data)
+    runs.log_losses(fit.curves)
+    runs.log_predictions(split.validation[[*MATCHUP, OUTCOME]], predictions)
+    axes = plots.loss_curves(fit.curves, Figure(figsize=(7.5, 3.8)).add_subplot())
+    mlflow.log_figure(axes.figure, "loss_curves.svg")  # a third of the time of a PNG
+    model = registry.log_network(fit.network, features, predictions)
+    mlflow.log_metric("val_brier", val_brier, model_id=model.model_id)
+    digest = registry.check_reloaded(model.model_uri, features, predictions)
+    tags = registry.version_tags(trial.key, digest, {**asdict(trial), "val_brier": val_brier})
+    return registry.register(model.model_uri, trial.model, tags)
+
+
+def _reason(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"[:500]
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM ends the work inside like an exception, so that its run is closed, where Python lets a handler be set."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
