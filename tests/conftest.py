@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
+import mlflow
 import pytest
 from hypothesis.configuration import set_hypothesis_home_dir
 
 from helpers.features import FEATURE_SETS, Split, matchup_table, split_by_season
 from helpers.games import Games
 from helpers.simulate import simulate_games
-from helpers.store import use_store
+from helpers.store import mend_addresses, use_store
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = {
@@ -57,10 +60,23 @@ def columns() -> list[str]:
     return FEATURE_SETS["strong"]
 
 
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Made once, for making one takes seconds."""
+    folder = tmp_path_factory.mktemp("empty") / "store"
+    use_store(str(folder))
+    return folder
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> Path:
+def store(empty_store: Path, tmp_path: Path) -> Iterator[Path]:
+    """An empty store of the test's own, in use."""
+    shutil.copytree(empty_store, tmp_path / "store")
+    mend_addresses(tmp_path / "store")
     use_store(str(tmp_path / "store"))
-    return tmp_path / "store"
+    yield tmp_path / "store"
+    while mlflow.active_run():  # a claim that a test did not give up
+        mlflow.end_run()
 
 
 def write_csv(games: Games, folder: Path, leagues: str = "MW") -> Path:

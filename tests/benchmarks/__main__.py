@@ -1,0 +1,19 @@
+"""Run every topic, or those that are named, and print a table for each."""
+
+import argparse
+
+from tests.benchmarks.features import features
+from tests.benchmarks.notebooks import notebooks
+from tests.benchmarks.predictions import predictions
+from tests.benchmarks.selection import selection
+from tests.benchmarks.sweep import growth, sweep
+
+# The sweep comes first: it would gain from the graphs that others trace.
+TOPICS = {topic.__name__: topic for topic in (sweep, growth, selection, features, predictions, notebooks)}
+
+parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+parser.add_argument("topics", nargs="*", choices=TOPICS)
+wanted = parser.parse_args().topics
+for name, topic in TOPICS.items():
+    if name in wanted or not wanted:
+        topic()

@@ -1,0 +1,82 @@
+"""The sweep of nine trials against the plain way, and what a trial costs when there are many."""
+
+import itertools
+import sys
+from collections.abc import Callable
+from contextlib import redirect_stdout
+
+import mlflow
+import pandas as pd
+
+from helpers import networks
+from helpers.candidates import best_version
+from helpers.sweep import Trial, run_sweep
+from tests.benchmarks import plain
+from tests.benchmarks.common import check, default_split, empty_store, measure, nine_trials, show, timed, warm_up
+from tests.benchmarks.fill import full_store
+
+EPOCHS, FEW_EPOCHS, MANY, TOLERANCE = 100, 2, 10_000, 0.001
+
+
+def sweep() -> None:
+    """Nine trials and the choice of the best, the plain way and by the helpers."""
+    warm_up()
+    trials, split = nine_trials(EPOCHS), default_split()
+
+    def plainly() -> float:
+        for trial in trials:
+            plain.run(trial, split, store)
+        return plain.lowest_score()[0]
+
+    def by_helpers() -> float:
+        _run(trials)
+        return mlflow.get_run(best_version(trials[0].data).run_id).data.metrics["val_brier"]
+
+    with empty_store() as store:
+        plain_row = _row(plainly, plain)
+    with empty_store():
+        row = _row(by_helpers, networks)
+    table = pd.DataFrame([plain_row, row, plain_row / row])
+    table["best val_brier"] = [f"{score:.5f}" for score in table["best val_brier"][:2]] + [""]
+    table.insert(0, "way", ["the plain way", "run_sweep", "ratio"])
+    show(f"sweep: {len(trials)} trials of {EPOCHS} epochs and the choice of the best", table)
+    apart = abs(plain_row["best val_brier"] - row["best val_brier"])
+    check({f"the best scores are less than {TOLERANCE} apart": apart < TOLERANCE})
+
+
+def _row(work: Callable[[], float], trainer: object) -> pd.Series:
+    with timed(trainer, "train") as training:
+        seconds, score = measure(work)
+    mean = sum(training) / len(training)
+    means = {"training/trial": mean, "not training/trial": seconds / len(training) - mean}
+    return pd.Series({"seconds": seconds, **means, "best val_brier": score})
+
+
+def _run(trials: list[Trial]) -> float:
+    """The seconds of a sweep, every trial of which must be trained; its progress goes to stderr, past the tables."""
+    with redirect_stdout(sys.stderr):
+        seconds, table = measure(lambda: run_sweep(trials, default_split()))
+    if set(table["outcome"]) != {"trained"}:
+        raise RuntimeError(f"Not every trial was trained:\n{table.to_string()}")
+    return seconds
+
+
+def growth() -> None:
+    """What a trial costs in larger sweeps and in a full store, with so few epochs that bookkeeping decides."""
+    warm_up()
+    seeds, rows = itertools.count(), []
+
+    def add_row(number: int, before: int) -> None:
+        trials = [trial for seed in itertools.islice(seeds, number // 9) for trial in nine_trials(FEW_EPOCHS, seed)]
+        rows.append({"versions before": before, "trials": number, "seconds/trial": _run(trials) / number})
+
+    with empty_store():
+        add_row(9, before=0)  # not shown: the graphs are traced once a process, however many trials there are
+    with empty_store():
+        for number, before in ((9, 0), (36, 9), (144, 45)):
+            add_row(number, before)
+    with full_store(MANY):
+        add_row(9, MANY)
+    table = pd.DataFrame(rows[1:])
+    table["ratio to the first"] = table["seconds/trial"] / table["seconds/trial"].iloc[0]
+    show(f"growth: run_sweep with {FEW_EPOCHS} epochs a trial", table)

@@ -1,0 +1,91 @@
+"""A tracking server whose answers get lost, that stops for a while, for good, or was never there."""
+
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+
+import mlflow
+import pytest
+
+from helpers import candidates
+from helpers.store import CANDIDATES, StoreError, use_store
+from helpers.sweep import run_sweep
+from tests.conftest import ROOT
+from tests.faults.server import Proxy, free_port, running_server
+from tests.faults.work import SPLIT, trials, whole
+
+
+@pytest.fixture
+def server(tmp_path):
+    with running_server(tmp_path) as running:
+        yield running
+
+
+def start_sweep(url: str) -> subprocess.Popen:
+    """The small sweep as a process, when its second trial has begun."""
+    command = [sys.executable, "-m", "tests.faults.work", url]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "ready\n", process.stderr.read()
+    assert ": trained" in process.stdout.readline()
+    return process
+
+
+@pytest.mark.parametrize("cut", [True, False], ids=["cut connection", "503"])
+def test_an_answer_that_is_lost_doubles_nothing(server, cut):
+    proxy = Proxy(server)
+    proxy.cut = cut
+    proxy.lose = "POST /api/2.0/mlflow/experiments/create"
+    use_store(proxy.url)
+    assert proxy.lose is None
+    first, second, *others = trials(10)
+    run_sweep([first], SPLIT)  # a process's first trial asks for more than the others
+    proxy.kinds.clear()
+    run_sweep([second], SPLIT)
+    kinds = list(proxy.kinds)
+    assert len(kinds) > 12
+    for count, (kind, trial) in enumerate(zip(kinds, others, strict=False), start=3):
+        proxy.lose = kind
+        outcomes = run_sweep([trial], SPLIT)
+        assert proxy.lose is None, f"{kind} was not made again"
+        assert outcomes["outcome"].tolist() == ["trained"], f"{kind}: {outcomes['reason'][0]}"
+        assert len(mlflow.search_model_versions()) == count, kind
+    whole(proxy.url, len(kinds) + 2)
+    assert Counter(e.name for e in mlflow.search_experiments()) == Counter([*CANDIDATES, "Default"])
+    assert len(candidates.leaderboard("made-up")) == len(kinds) + 2
+
+
+def test_a_server_that_is_back_within_half_a_minute_loses_nothing(server):
+    process = start_sweep(server.url)
+    server.kill()
+    time.sleep(12)
+    server.start()  # takes some seconds more
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert output.count(": trained") + output.count(": found") == 8
+    whole(server.url)
+
+
+def test_a_server_that_stays_away_is_named_within_half_a_minute(server):
+    process = start_sweep(server.url)
+    server.kill()
+    start = time.monotonic()
+    _, errors = process.communicate(timeout=60)
+    assert time.monotonic() - start < 30
+    assert f"StoreError: The store {server.url} does not answer" in errors.splitlines()[-1]
+
+
+def test_a_server_that_was_never_there_is_named_within_five_seconds(monkeypatch):
+    url, start = f"http://127.0.0.1:{free_port()}", time.monotonic()
+    with pytest.raises(StoreError, match=f"The store {url} does not answer; start its server"):
+        use_store(url)
+    assert time.monotonic() - start < 5
+
+
+def test_a_server_that_never_says_a_word_is_named_within_five_seconds():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url, start = f"http://127.0.0.1:{silent.getsockname()[1]}", time.monotonic()
+        with pytest.raises(StoreError, match=f"The store {url} does not answer; start its server"):
+            use_store(url)
+        assert time.monotonic() - start < 5

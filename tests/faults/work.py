@@ -1,0 +1,115 @@
+"""A small sweep as a process of its own, which can be told to die: python -m tests.faults.work STORE [STAGE]."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+
+from helpers import networks, registry, runs, sweep
+from helpers.features import FEATURE_SETS, MATCHUP, OUTCOME, Split
+from helpers.store import CANDIDATES, use_store
+from helpers.sweep import Trial, make_trials, run_sweep
+
+
+def made_up(games: int, seed: int) -> pd.DataFrame:
+    """Games whose first column decides half of their outcome."""
+    rng, columns = np.random.default_rng(seed), FEATURE_SETS["strong"]
+    table = pd.DataFrame(rng.normal(size=(games, len(columns))), columns=columns)
+    won = rng.uniform(size=games) < 1 / (1 + np.exp(-table[columns[0]]))
+    return table.assign(**{OUTCOME: won.astype(int)}, **dict.fromkeys(MATCHUP, 1))
+
+
+SPLIT = Split(made_up(200, 1), made_up(80, 2), made_up(80, 3))
+
+
+def trials(seeds: int = 1) -> list[Trial]:
+    """The nine of a sweep, for as many seeds."""
+    return [t for seed in range(seeds) for t in make_trials([0.001, 0.01, 0.1], 2, seed, "strong", "made-up")]
+
+
+def die(*_: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_at(stage: str) -> None:
+    """Kill this process in its second trial, at a stage of it."""
+    place, when = STAGES[stage]
+    module, name = place
+    honest, calls = getattr(module, name), []
+
+    def deadly(*args: object, **kwargs: object) -> object:
+        calls.append(name)
+        if len(calls) == 2 and when == "before":
+            die()
+        if len(calls) == 2 and when == "half":
+            keras_file = Path(args[2]) / "data" / "model.keras"
+            keras_file.write_bytes(keras_file.read_bytes()[: keras_file.stat().st_size // 2])
+        result = honest(*args, **kwargs)
+        if len(calls) == 2:
+            die()
+        return result
+
+    setattr(module, name, deadly)
+
+
+STAGES: dict[str, tuple[tuple[object, str], str]] = {
+    "claimed": ((runs, "claim"), "after"),
+    "training": ((networks, "fit"), "after"),
+    "metric logged": ((runs, "log_losses"), "after"),
+    "model half copied": ((mlflow.MlflowClient, "log_model_artifacts"), "half"),
+    "logged": ((registry, "log_network"), "after"),
+    "checked": ((registry, "check_reloaded"), "after"),
+    "version created": ((mlflow, "register_model"), "after"),
+    "registered": ((registry, "register"), "after"),
+    "run closed": ((sweep, "_claim_and_train"), "after"),
+}
+
+
+def note_trainings(store: Path) -> None:
+    """Keep the key of every trial that is trained in a file beside the store."""
+    honest: Callable[..., networks.Fit] = networks.train
+
+    def train(architecture: str, split: Split, columns: list[str], rate: float, epochs: int, seed: int) -> networks.Fit:
+        with (store.parent / "trained").open("a") as file:
+            file.write(f"{Trial(architecture, rate, epochs, seed, 'strong', 'made-up').key}\n")
+        return honest(architecture, split, columns, rate, epochs, seed)
+
+    networks.train = train
+
+
+def whole(store: str, count: int = 9) -> None:
+    """Assert that a store holds every trial once, loadable and scored, and nothing half done."""
+    use_store(store)
+    versions = [v for name in CANDIDATES for v in mlflow.search_model_versions(filter_string=f"name = '{name}'")]
+    assert len(versions) == count
+    assert len({version.tags["trial"] for version in versions}) == count
+    for version in versions:
+        answers = registry.load(version).predict(SPLIT.validation)
+        run = mlflow.get_run(version.run_id)
+        assert run.info.status == "FINISHED"
+        score = ((answers - SPLIT.validation[OUTCOME]) ** 2).mean()
+        assert np.isclose(run.data.metrics["val_brier"], score, atol=1e-6)
+        assert mlflow.get_logged_model(version.source.removeprefix("models:/")).status == "READY"
+    running = mlflow.search_runs(search_all_experiments=True, filter_string="attributes.status = 'RUNNING'")
+    assert running.empty
+
+
+if __name__ == "__main__":
+    networks.start_keras()
+    import mlflow.tensorflow  # with the rest of the imports, before the clock of a random kill begins to run
+
+    if len(sys.argv) > 2:
+        die_at(sys.argv[2])
+    if "://" not in sys.argv[1]:
+        note_trainings(Path(sys.argv[1]))
+    use_store(sys.argv[1])
+    print("ready", flush=True)
+    outcomes = run_sweep(trials(), SPLIT)
+    assert set(outcomes["outcome"]) <= {"trained", "found"}, outcomes.to_string()

@@ -1,0 +1,206 @@
+"""What becomes of each trial of a sweep: one fails, the others go on, on any backend, and nothing is done twice."""
+
+from dataclasses import replace
+
+import joblib
+import mlflow
+import numpy as np
+import pytest
+from dask.distributed import Client, LocalCluster
+from mlflow.entities import ViewType
+
+from helpers import candidates, networks, runs, sweep
+from helpers.features import OUTCOME, Split
+from helpers.store import CANDIDATES, use_store
+from helpers.sweep import Trial, run_sweep
+from tests.faults.work import SPLIT, trials, whole
+
+
+@pytest.fixture
+def three() -> list[Trial]:
+    return trials()[::3]
+
+
+def honest_but_for(monkeypatch, architecture: str, change) -> None:
+    """Training as always, but for one architecture, whose fit is changed."""
+    train = networks.train
+
+    def changed(name, *args):
+        fit = train(name, *args)
+        return change(fit) if name == architecture else fit
+
+    monkeypatch.setattr(networks, "train", changed)
+
+
+def raise_an_error(fit: networks.Fit) -> networks.Fit:
+    raise KeyError("a trial's own error")
+
+
+def forget_all(fit: networks.Fit) -> networks.Fit:
+    fit.network.set_weights([weight * 0 for weight in fit.network.get_weights()])
+    return fit
+
+
+def lose_a_weight(fit: networks.Fit) -> networks.Fit:
+    weights = fit.network.get_weights()
+    weights[-1][0] = np.nan
+    fit.network.set_weights(weights)
+    return fit
+
+
+FAILURES = {
+    raise_an_error: 'KeyError: "a trial\'s own error"',
+    forget_all: "RuntimeError: The network answers each of 80 games with 0.5",
+    lose_a_weight: "ValueError: ",
+}
+
+
+@pytest.mark.parametrize(("change", "reason"), FAILURES.items(), ids=lambda value: getattr(value, "__name__", ""))
+def test_a_trial_that_fails_is_recorded_and_the_others_go_on(store, three, monkeypatch, capsys, change, reason):
+    honest_but_for(monkeypatch, "medium", change)
+    outcomes = run_sweep(three, SPLIT)
+    assert outcomes["outcome"].tolist() == ["trained", "failed", "trained"]
+    assert outcomes["reason"][1].startswith(reason)
+    assert capsys.readouterr().out.splitlines()[-1] == "1 of 3 trials failed; the table says why."
+    (run,) = mlflow.search_runs(experiment_names=[CANDIDATES[1]], output_format="list")
+    assert run.info.status == "FAILED"
+    assert run.data.tags["reason"] == outcomes["reason"][1]
+    assert run.data.params["architecture"] == "medium"
+    assert set(candidates.leaderboard("made-up")["architecture"]) == {"small", "large"}
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_one_value_that_is_no_number_fails_every_trial_with_its_column(store, three, value):
+    train = SPLIT.train.copy()
+    train.iloc[5, 0] = value
+    outcomes = run_sweep(three, Split(train, SPLIT.validation, SPLIT.test))
+    assert outcomes["outcome"].tolist() == ["failed"] * 3
+    assert all(f"{train.columns[0]} (1 of 400 rows)" in reason for reason in outcomes["reason"])
+    with pytest.raises(LookupError, match="no candidates"):
+        candidates.leaderboard("made-up")
+
+
+def test_a_loss_that_becomes_nan_fails_its_trial(store, three):
+    outcomes = run_sweep([*three[:2], replace(three[2], learning_rate=1e38)], SPLIT)
+    assert outcomes["outcome"].tolist() == ["trained", "trained", "failed"]
+    assert "FloatingPointError: a loss or a weight was no finite number any more in epoch" in outcomes["reason"][2]
+
+
+def test_a_trial_that_failed_is_tried_again(store, three, monkeypatch):
+    with monkeypatch.context() as patch:
+        honest_but_for(patch, "medium", raise_an_error)
+        run_sweep(three, SPLIT)
+    assert run_sweep(three, SPLIT)["outcome"].tolist() == ["found", "trained", "found"]
+    whole(str(store), 3)
+
+
+def test_a_trial_that_is_named_twice_is_run_once(store, three):
+    assert run_sweep([three[0], three[0]], SPLIT)["outcome"].tolist() == ["trained"]
+    whole(str(store), 1)
+
+
+def test_lines_tell_of_finished_trials_outside_a_notebook(store, three, capsys):
+    run_sweep(three, SPLIT)
+    lines = [f"march-madness-{name}, learning rate 0.001: trained" for name in ("small", "medium", "large")]
+    assert capsys.readouterr() == ("\n".join(lines) + "\n", "")
+
+
+def test_a_claimed_trial_is_waited_for(store, three, monkeypatch):
+    """The claim of another process is given up while the sweep waits."""
+    other = runs.claim(three[0].model, three[0].key, "elsewhere")
+    waits = []
+
+    def sleep(seconds):
+        waits.append(seconds)
+        if sum(waits) >= 2:
+            runs._claimed.discard(other.info.run_id)
+
+    monkeypatch.setattr(sweep.time, "sleep", sleep)
+    assert run_sweep(three, SPLIT)["outcome"].tolist() == ["trained"] * 3
+    assert sum(waits) >= 2
+    whole(str(store), 3)
+
+
+def test_an_experiment_that_was_set_before_and_a_run_that_is_active_change_nothing(store, three):
+    mlflow.set_experiment(CANDIDATES[2])
+    with mlflow.start_run() as outer:
+        assert run_sweep(three, SPLIT)["outcome"].tolist() == ["trained"] * 3
+        mlflow.end_run()
+    mlflow.delete_run(outer.info.run_id)
+    whole(str(store), 3)
+
+
+def test_a_claim_that_comes_second_is_withdrawn(store, three, monkeypatch):
+    answers = iter([[], ["another run, which started first"]])
+    monkeypatch.setattr(runs, "living_runs", lambda *names: next(answers))
+    assert runs.claim(three[0].model, three[0].key, "second") is None
+    assert mlflow.active_run() is None
+    assert runs._claimed == set()
+    assert mlflow.search_runs(experiment_names=CANDIDATES).empty
+    (withdrawn,) = mlflow.search_runs(
+        experiment_names=CANDIDATES, run_view_type=ViewType.DELETED_ONLY, output_format="list"
+    )
+    assert withdrawn.info.status == "KILLED"
+
+
+def test_a_claim_that_meets_an_error_is_given_up(store, three, monkeypatch):
+    honest, calls = runs.living_runs, []
+
+    def fail_once(*names):
+        calls.append(names)
+        if len(calls) == 2:
+            raise mlflow.MlflowException("lost")
+        return honest(*names)
+
+    monkeypatch.setattr(runs, "living_runs", fail_once)
+    assert run_sweep(three[:1], SPLIT)["outcome"].tolist() == ["trained"]
+    assert runs._claimed == set()
+    whole(str(store), 1)
+
+
+def scores() -> list[float]:
+    return candidates.leaderboard("made-up").sort_values(["model", "learning_rate"])["val_brier"].tolist()
+
+
+@pytest.fixture(scope="module")
+def one_by_one(empty_store, tmp_path_factory) -> list[float]:
+    """The scores of the nine, run one after the other."""
+    use_store(str(tmp_path_factory.mktemp("one by one") / "store"))
+    run_sweep(trials(), SPLIT)
+    return scores()
+
+
+@pytest.mark.parametrize("backend", ["loky", "threading"])
+def test_side_by_side_gives_what_one_after_the_other_gives(one_by_one, store, backend):
+    with joblib.parallel_config(backend):
+        outcomes = run_sweep(trials(), SPLIT, n_jobs=2)
+    assert outcomes["outcome"].tolist() == ["trained"] * 9
+    whole(str(store))
+    assert scores() == one_by_one
+
+
+def test_the_same_call_runs_on_a_dask_cluster(one_by_one, store):
+    workers = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
+    with workers, Client(workers), joblib.parallel_config("dask"):
+        outcomes = run_sweep(trials(), SPLIT)
+    assert outcomes["outcome"].tolist() == ["trained"] * 9
+    whole(str(store))
+    assert scores() == one_by_one
+
+
+def test_workers_keep_tensorflow_to_their_share_of_the_cores(store, three, monkeypatch):
+    shares = []
+    monkeypatch.setattr(sweep, "_find_or_train", lambda trial, split: {"outcome": "found", "version": 1, "reason": ""})
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 8)
+    for jobs in (1, 2, 3):
+        with joblib.parallel_config("threading"):
+            run_sweep(three, SPLIT, n_jobs=jobs)
+        shares.append(int(sweep.os.environ["TF_NUM_INTRAOP_THREADS"]))
+    assert shares == [8, 4, 2]
+
+
+def test_the_scores_are_those_of_the_validation_games(store, three):
+    run_sweep(three, SPLIT)
+    for row in candidates.leaderboard("made-up").itertuples():
+        kept = runs.load_predictions(row.run_id)
+        assert row.val_brier == pytest.approx(((kept["Prediction"] - kept[OUTCOME]) ** 2).mean(), abs=1e-9)
