@@ -1,10 +1,11 @@
-"""The run of a trial: it claims the trial, a heartbeat shows that it lives, numbers and files are kept in it."""
+"""The run of a trial: it claims the trial, a heartbeat shows that it lives, it is closed, numbers are kept in it."""
 
 from __future__ import annotations
 
 import io
 import os
 import platform
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -118,6 +119,31 @@ def _lives(run: Run) -> bool:
 def _owner() -> str:
     """Machine, process, and when that was born, for the number of a dead process is given to another one."""
     return f"{platform.node()} {os.getpid()} {psutil.Process().create_time():.0f}"
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """SIGTERM ends the work inside like Ctrl-C, by an exception, so that its run is closed.
+
+    What a handler raises may land where it is swallowed, as in a finalizer; it is raised again when the work is done.
+    """
+    ends = {signal.SIGTERM: SystemExit(143), signal.SIGINT: KeyboardInterrupt()}
+    told: list[BaseException] = []
+
+    def stop(number: int, _: object) -> None:
+        told.append(ends[number])
+        raise ends[number]
+
+    if threading.current_thread() is not threading.main_thread():  # where Python lets no handler be set
+        ends.clear()
+    before = {number: signal.signal(number, stop) for number in ends}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if told:
+        raise told[0]
 
 
 def log_games(games: pd.DataFrame, outcome: str, digest: str) -> None:

@@ -5,9 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import signal
-import sys
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor
@@ -79,7 +76,7 @@ def run_sweep(trials: Iterable[Trial], split: Split, n_jobs: int | None = None) 
     trials, rows = list(dict.fromkeys(trials)), {}
     runs.close_dead_runs()
     try:
-        with _terminable(), _progress(len(trials)) as report:
+        with runs.stoppable(), _progress(len(trials)) as report:
             for trial, row in _until_all_are_done(trials, split, n_jobs):
                 rows[trial] = row
                 report(trial, row)
@@ -150,7 +147,7 @@ def run_trial(trial: Trial, split: Split) -> ModelVersion:
 def _work(trial: Trial, split: Split, store: str, cores: int) -> tuple[Trial, dict | None]:
     """What a worker does: keep to its share of the cores, use the store, run the trial, and tell what became of it."""
     os.environ["TF_NUM_INTRAOP_THREADS"] = str(cores)  # read when TensorFlow starts
-    with _terminable():
+    with runs.stoppable():
         for attempts_left in reversed(range(ATTEMPTS)):
             try:
                 use_store(store)
@@ -201,16 +198,3 @@ def _train_and_register(trial: Trial, split: Split) -> ModelVersion:
 
 def _reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"[:500]
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM ends the work inside like an exception, so that its run is closed, where Python lets a handler be set."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

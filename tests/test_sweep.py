@@ -1,5 +1,7 @@
 """What becomes of each trial of a sweep: one fails, the others go on, on any backend, and nothing is done twice."""
 
+import signal
+from contextlib import suppress
 from dataclasses import replace
 
 import joblib
@@ -155,6 +157,26 @@ def test_a_claim_that_meets_an_error_is_given_up(store, three, monkeypatch):
     monkeypatch.setattr(runs, "living_runs", fail_once)
     assert run_sweep(three[:1], SPLIT)["outcome"].tolist() == ["trained"]
     assert runs._claimed == set()
+    whole(str(store), 1)
+
+
+@pytest.mark.parametrize(
+    ("blow", "end"), [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)], ids=["SIGTERM", "Ctrl-C"]
+)
+def test_a_blow_that_something_swallowed_ends_the_sweep_all_the_same(store, three, monkeypatch, blow, end):
+    """As when it lands in a finalizer, whose exceptions Python passes over."""
+    train = networks.train
+
+    def swallow(*args):
+        with suppress(end):
+            signal.raise_signal(blow)
+        return train(*args)
+
+    monkeypatch.setattr(networks, "train", swallow)
+    before = signal.getsignal(blow)
+    with pytest.raises(end):
+        run_sweep(three, SPLIT)
+    assert signal.getsignal(blow) is before
     whole(str(store), 1)
 
 
