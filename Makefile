@@ -21,7 +21,7 @@ notebooks: .venv/ready
 test: .venv/ready
 	$(python) -m pytest -n 2 --dist loadfile --ignore tests/faults
 
-# Kills processes, servers and disks for real, which takes half an hour.
+# Kills processes, servers and disks for real, which takes a quarter of an hour.
 faults: .venv/ready
 	$(python) -m pytest -n 2 --dist loadfile tests/faults
 

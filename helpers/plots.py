@@ -87,6 +87,7 @@ def loss_curves(curves: pd.DataFrame, axes: Axes | None = None) -> Axes:
     best = curves["validation"].idxmin()
     axes.plot(best, curves.loc[best, "validation"], "o", color=RED, label=f"kept: epoch {best}")
     axes.set(xlabel="epoch", ylabel="loss (mean squared error)", title="Loss, epoch by epoch")
+    axes.locator_params(nbins=5)  # each number on an axis takes a millisecond, and the sweep draws often
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend(frameon=False)
     return axes

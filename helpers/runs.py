@@ -32,16 +32,16 @@ def claim(experiment: str, trial: str, name: str) -> mlflow.ActiveRun | None:
     Of two that come at the same moment, the one that started first keeps the trial. heartbeat gives it up. Raises
     LookupError when there is no such experiment.
     """
-    if living_runs(experiment, trial):
-        return None
     home = mlflow.get_experiment_by_name(experiment)
     if home is None:
         raise LookupError(f"This STORE has no experiment {experiment!r}, so no trial can run in it.")
+    if living_runs(home.experiment_id, trial):
+        return None
     tags = {"trial": trial, "owner": _owner(), "heartbeat": f"{time.time():.0f}"}
     run = mlflow.start_run(experiment_id=home.experiment_id, run_name=name, tags=tags, nested=True)
     _claimed.add(run.info.run_id)
     try:
-        first = living_runs(experiment, trial)[0]
+        first = living_runs(home.experiment_id, trial)[0]
     except BaseException:
         _give_up(run)
         raise
@@ -77,10 +77,10 @@ def heartbeat(run_id: str) -> Iterator[None]:
         _claimed.discard(run_id)
 
 
-def living_runs(experiment: str, trial: str) -> list[str]:
-    """The ids of the living runs that hold a trial, the first one first."""
+def living_runs(experiment_id: str, trial: str) -> list[str]:
+    """The ids of an experiment's living runs that hold a trial, the first one first."""
     runs = mlflow.search_runs(
-        experiment_names=[experiment],
+        experiment_ids=[experiment_id],
         filter_string=f"attributes.status = 'RUNNING' and tags.trial = '{plain(trial)}'",
         output_format="list",
     )

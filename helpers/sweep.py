@@ -15,6 +15,7 @@ import joblib
 import mlflow
 import pandas as pd
 from IPython import get_ipython
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 from mlflow.entities.model_registry import ModelVersion
 from sqlalchemy.exc import SQLAlchemyError
@@ -188,7 +189,8 @@ def _train_and_register(trial: Trial, split: Split) -> ModelVersion:
     runs.log_losses(fit.curves)
     runs.log_predictions(split.validation[[*MATCHUP, OUTCOME]], predictions)
     axes = plots.loss_curves(fit.curves, Figure(figsize=(7.5, 3.8)).add_subplot())
-    mlflow.log_figure(axes.figure, "loss_curves.svg")  # a third of the time of a PNG
+    with rc_context({"svg.fonttype": "none"}):  # text as text: a third of the time of a PNG
+        mlflow.log_figure(axes.figure, "loss_curves.svg")
     model = registry.log_network(fit.network, features, predictions)
     mlflow.log_metric("val_brier", val_brier, model_id=model.model_id)
     digest = registry.check_reloaded(model.model_uri, features, predictions)

@@ -16,6 +16,7 @@ from tests.benchmarks.common import check, default_split, empty_store, measure, 
 from tests.benchmarks.fill import full_store
 
 EPOCHS, FEW_EPOCHS, MANY, TOLERANCE = 100, 2, 10_000, 0.001
+FASTER, OVERHEAD_SECONDS = 15, 0.3
 
 
 def sweep() -> None:
@@ -41,7 +42,14 @@ def sweep() -> None:
     table.insert(0, "way", ["the plain way", "run_sweep", "ratio"])
     show(f"sweep: {len(trials)} trials of {EPOCHS} epochs and the choice of the best", table)
     apart = abs(plain_row["best val_brier"] - row["best val_brier"])
-    check({f"the best scores are less than {TOLERANCE} apart": apart < TOLERANCE})
+    check(
+        {
+            f"the best scores are less than {TOLERANCE} apart": apart < TOLERANCE,
+            f"run_sweep is at least {FASTER} times faster": plain_row["seconds"] >= FASTER * row["seconds"],
+            f"what is not training takes under {OVERHEAD_SECONDS} s a trial": row["not training/trial"]
+            < OVERHEAD_SECONDS,
+        }
+    )
 
 
 def _row(work: Callable[[], float], trainer: object) -> pd.Series:

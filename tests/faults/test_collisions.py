@@ -148,11 +148,11 @@ def test_a_run_of_another_machine_lives_as_long_as_its_heart_beats(store, monkey
     client.set_tag(run, "owner", "another-machine 1 1")
     for age, lives in ((0, True), (20, True), (40, False)):
         client.set_tag(run, "heartbeat", str(time.time() - age))
-        assert runs.living_runs(CANDIDATES[0], "abc") == ([run] if lives else [])
+        assert runs.living_runs(home, "abc") == ([run] if lives else [])
     monkeypatch.setattr(runs, "BEAT_SECONDS", 0.1)
     with runs.heartbeat(run):
         time.sleep(0.5)
-        assert runs.living_runs(CANDIDATES[0], "abc") == [run]
+        assert runs.living_runs(home, "abc") == [run]
     runs.close_dead_runs()
     assert mlflow.get_run(run).info.status == "RUNNING"
 

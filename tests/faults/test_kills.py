@@ -83,8 +83,8 @@ def test_a_sweep_that_is_told_to_stop_closes_its_run(store, blow):
     while "RUNNING" not in statuses(store):
         time.sleep(0.05)
     process.send_signal(blow)
-    process.communicate(timeout=60)
-    assert process.returncode != 0
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode != 0, output + errors
     assert set(statuses(store)) <= {"FINISHED", "FAILED", "KILLED"}
     finish(store)
 
