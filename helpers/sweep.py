@@ -151,7 +151,8 @@ def _work(trial: Trial, split: Split, store: str, cores: int) -> tuple[Trial, di
     with runs.stoppable():
         for attempts_left in reversed(range(ATTEMPTS)):
             try:
-                use_store(store)
+                if mlflow.get_tracking_uri() != store:
+                    use_store(store)
                 return trial, _find_or_train(trial, split)
             except Exception as error:
                 check_store(PATIENCE_SECONDS)

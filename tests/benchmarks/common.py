@@ -19,6 +19,7 @@ from helpers import networks
 from helpers.baselines import choose_features
 from helpers.features import Split, fingerprint, matchup_table, split_by_season
 from helpers.games import Games, load_games
+from helpers.registry import requirements
 from helpers.store import use_store
 from helpers.sweep import Trial, make_trials
 
@@ -53,13 +54,15 @@ def empty_store() -> Iterator[Path]:
 
 
 def warm_up() -> None:
-    """Import and start what the first trial of a process would pay for: TensorFlow, MLflow's flavour, a figure."""
+    """Import and start what only a process's first trial pays for, and MLflow's list of the packages installed."""
     keras = networks.start_keras()
-    import mlflow.tensorflow  # noqa: F401
+    import mlflow.tensorflow
 
-    network = keras.Sequential([keras.layers.Dense(1)])
+    network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     network.compile("adam", "mean_squared_error")
     network.fit(np.zeros((4, 2)), np.zeros(4), verbose=0)
+    with tempfile.TemporaryDirectory() as folder:
+        mlflow.tensorflow.save_model(network, f"{folder}/model", pip_requirements=requirements())
     Figure().add_subplot().figure.savefig(io.BytesIO(), format="svg")
 
 

@@ -37,14 +37,18 @@ def run(trial: Trial, split: Split, folder: Path) -> None:
 def train(trial: Trial, split: Split, checkpoint: Path) -> tuple[keras.Model, dict[str, list[float]]]:
     """The helpers' network after every epoch was run, with the weights of the best one, and its losses."""
     keras, columns = networks.start_keras(), FEATURE_SETS[trial.features]
+    import tensorflow as tf
+
     keras.utils.set_random_seed(trial.seed)
     network = networks.build_network(trial.architecture, split.train[columns], trial.seed)
     network.compile(keras.optimizers.Adam(trial.learning_rate), "mean_squared_error")
+    games = pd.concat([split.train[columns], mirror(split.train[columns])]).to_numpy("float32")
+    outcomes = np.concatenate([split.train[OUTCOME], 1 - split.train[OUTCOME]])[:, None]
+    rows = tf.data.Dataset.from_tensor_slices((games, outcomes))
+    # The helpers' order of the games, so that the scores differ by nothing but the way of training.
     history = network.fit(
-        pd.concat([split.train[columns], mirror(split.train[columns])]).to_numpy("float32"),
-        np.concatenate([split.train[OUTCOME], 1 - split.train[OUTCOME]]),
+        rows.shuffle(len(games), seed=trial.seed).batch(networks.BATCH_SIZE),
         epochs=trial.epochs,
-        batch_size=32,
         validation_data=(split.validation[columns].to_numpy("float32"), split.validation[OUTCOME].to_numpy()),
         callbacks=[keras.callbacks.ModelCheckpoint(checkpoint, save_best_only=True, save_weights_only=True)],
         verbose=0,

@@ -144,7 +144,8 @@ def test_of_two_claims_the_first_holds_and_gives_way_when_its_process_is_gone(st
 
 def test_a_run_of_another_machine_lives_as_long_as_its_heart_beats(store, monkeypatch):
     use_store(str(store))
-    client, run = mlflow.MlflowClient(), runs.claim(CANDIDATES[0], "abc", "a trial").info.run_id
+    client, claimed = mlflow.MlflowClient(), runs.claim(CANDIDATES[0], "abc", "a trial").info
+    run, home = claimed.run_id, claimed.experiment_id
     client.set_tag(run, "owner", "another-machine 1 1")
     for age, lives in ((0, True), (20, True), (40, False)):
         client.set_tag(run, "heartbeat", str(time.time() - age))
