@@ -1,6 +1,5 @@
 """What the topics share: the notebooks' default games and trials, a store, a stopwatch, and the printed table."""
 
-import io
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -11,17 +10,14 @@ from typing import Any, TypeVar
 from unittest.mock import patch
 
 import joblib
-import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
-from helpers import networks
 from helpers.baselines import choose_features
 from helpers.features import Split, fingerprint, matchup_table, split_by_season
 from helpers.games import Games, load_games
-from helpers.registry import requirements
 from helpers.store import use_store
-from helpers.sweep import Trial, make_trials
+from helpers.sweep import Trial, make_trials, run_trial
+from tests.faults.work import SPLIT, trials
 
 SEED = 2024
 Result = TypeVar("Result")
@@ -54,16 +50,9 @@ def empty_store() -> Iterator[Path]:
 
 
 def warm_up() -> None:
-    """Import and start what only a process's first trial pays for, and MLflow's list of the packages installed."""
-    keras = networks.start_keras()
-    import mlflow.tensorflow
-
-    network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
-    network.compile("adam", "mean_squared_error")
-    network.fit(np.zeros((4, 2)), np.zeros(4), verbose=0)
-    with tempfile.TemporaryDirectory() as folder:
-        mlflow.tensorflow.save_model(network, f"{folder}/model", pip_requirements=requirements())
-    Figure().add_subplot().figure.savefig(io.BytesIO(), format="svg")
+    """Run a small trial on other games, for the imports and the like that only the first one of a process pays for."""
+    with empty_store():
+        run_trial(trials()[0], SPLIT)
 
 
 def measure(work: Callable[[], Result]) -> tuple[float, Result]:
