@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from unittest.mock import patch
 
 import joblib
+import mlflow
 import pandas as pd
 
 from helpers.baselines import choose_features
@@ -43,9 +44,10 @@ def nine_trials(epochs: int, seed: int = SEED) -> list[Trial]:
 
 @contextmanager
 def empty_store() -> Iterator[Path]:
-    """A store in a temporary folder, in use for the block."""
+    """A store in a temporary folder, in use for the block; its registry is open, too, for the first look opens it."""
     with tempfile.TemporaryDirectory() as folder:
         use_store(folder)
+        mlflow.search_registered_models(max_results=1)
         yield Path(folder).resolve()
 
 
