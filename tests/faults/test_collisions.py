@@ -1,6 +1,7 @@
 """Processes that use one store at the same time do not harm it, nor each other."""
 
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -156,6 +157,15 @@ def test_a_run_of_another_machine_lives_as_long_as_its_heart_beats(store, monkey
         assert runs.living_runs(home, "abc") == [run]
     runs.close_dead_runs()
     assert mlflow.get_run(run).info.status == "RUNNING"
+
+
+def test_a_process_with_a_dead_ones_number_does_not_keep_its_run_alive(store):
+    use_store(str(store))
+    claimed, another = runs.claim(CANDIDATES[0], "abc", "a trial").info, psutil.Process().parent()
+    for born, lives in ((another.create_time(), True), (another.create_time() - 1000, False)):
+        owner = f"{platform.node()} {another.pid} {born:.0f}"
+        mlflow.MlflowClient().set_tag(claimed.run_id, "owner", owner)
+        assert runs.living_runs(claimed.experiment_id, "abc") == ([claimed.run_id] if lives else [])
 
 
 def test_a_dead_run_whose_version_was_registered_is_finished(store):

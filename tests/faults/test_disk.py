@@ -93,7 +93,10 @@ def test_a_folder_that_cannot_be_made_is_named_at_once(tmp_path):
 
 @pytest.mark.parametrize("place", ["moved", "with a space, and ü", "it's"])
 def test_a_moved_store_says_so_and_one_command_mends_it(filled, tmp_path, place):
-    new = tmp_path / place / "store"
+    client, new = mlflow.MlflowClient(), tmp_path / place / "store"
+    (version,) = client.search_model_versions()
+    client.create_registered_model("by-hand")  # from a run's files, not from a logged model
+    client.create_model_version("by-hand", f"{mlflow.get_run(version.run_id).info.artifact_uri}/model", version.run_id)
     new.parent.mkdir()
     shutil.move(filled, new)
     with pytest.raises(StoreError, match=f"was moved or copied from {filled}; mend") as error:
@@ -101,8 +104,9 @@ def test_a_moved_store_says_so_and_one_command_mends_it(filled, tmp_path, place)
     command = str(error.value).split("with: ")[1]
     subprocess.run(command, shell=True, cwd=ROOT, check=True)
     whole(str(new), 1)
-    (version,) = mlflow.search_model_versions()
-    assert mlflow.get_run(version.run_id).info.artifact_uri.startswith((new / "artifacts" / CANDIDATES[0]).as_uri())
+    artifacts = (new / "artifacts" / CANDIDATES[0]).as_uri()
+    assert mlflow.get_run(version.run_id).info.artifact_uri.startswith(artifacts)
+    assert client.get_model_version("by-hand", "1").source.startswith(artifacts)
     assert run_sweep(trials(), SPLIT)["outcome"].tolist() == ["found", *["trained"] * 8]
     whole(str(new))
     assert not filled.exists()
