@@ -11,6 +11,7 @@ from sklearn.preprocessing import StandardScaler
 from helpers.features import FEATURE_SETS, OUTCOME
 from helpers.scoring import brier_score
 
+TEAM_NUMBERS = ["WinRatio14", "WinRatio", "Elo", "Seed", "CarriedElo", "Margin"]
 SEEDS = [f"Team{side}_{feature}" for side in (1, 2) for feature in ("Seed", "Seed_women")]
 
 
@@ -26,6 +27,21 @@ def baselines(train: pd.DataFrame, games: pd.DataFrame) -> dict[str, np.ndarray]
         "win-rate rule": ((games["Team1_WinRatio"] - games["Team2_WinRatio"] + 1) / 2).to_numpy(),
         **{name: _logistic(train, games, columns) for name, columns in regressions.items()},
     }
+
+
+def single_numbers(train: pd.DataFrame, games: pd.DataFrame) -> dict[str, np.ndarray]:
+    """The probability that Team1 wins each of games, by the one number of a team that it was made from.
+
+    A logistic regression for each number and league, fitted on train.
+    """
+    predictions = {}
+    for number in TEAM_NUMBERS:
+        answers = pd.Series(np.nan, games.index)
+        for league, group in games.groupby("League"):
+            columns = [f"Team1_{number}", f"Team2_{number}"]
+            answers[group.index] = _logistic(train[train["League"] == league], group, columns)
+        predictions[number] = answers.to_numpy()
+    return predictions
 
 
 def choose_features(train: pd.DataFrame, validation: pd.DataFrame) -> str:

@@ -180,6 +180,21 @@ def reliability(bins: pd.DataFrame) -> Axes:
     return axes
 
 
+def stage_chances(stages: pd.DataFrame, title: str) -> Axes:
+    """Each team's chance of each round as a heat table, darker where it is higher. Needs chances (0 to 1), named."""
+    axes = plt.subplots(figsize=(7.5, 1 + 0.3 * len(stages)), layout="constrained")[1]
+    axes.imshow(stages, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    for (row, column), chance in np.ndenumerate(stages.to_numpy()):
+        text = "<1" if 0 < chance < 0.005 else ">99" if 0.995 < chance < 1 else f"{100 * chance:.0f}"
+        axes.text(column, row, text, ha="center", va="center", color="white" if chance > 0.6 else "black")
+    axes.set_xticks(range(stages.shape[1]), stages.columns)
+    axes.set_yticks(range(len(stages)), stages.index)
+    axes.tick_params(length=0, labelsize=9, top=True, labeltop=True, bottom=False, labelbottom=False)
+    axes.spines[:].set_visible(False)
+    axes.set_title(title, pad=10)
+    return axes
+
+
 def bracket(drawing: pd.DataFrame, title: str) -> Axes:
     """The bracket: on each line the team likeliest to take it and its chance, the likeliest champion in colour.
 

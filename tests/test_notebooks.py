@@ -173,6 +173,16 @@ def test_links_lead_to_a_notebook_that_exists(path):
         assert (path.parent / target).exists(), target
 
 
+@every_notebook
+def test_the_readme_tells_how_long_it_takes_to_read(path):
+    """At 200 words a minute and three seconds a line of code."""
+    cells = nbformat.read(path, as_version=4).cells
+    words = sum(len(cell.source.split()) for cell in cells if cell.cell_type == "markdown")
+    lines = sum(len(cell.source.splitlines()) for cell in cells if cell.cell_type == "code")
+    (told,) = re.findall(rf"\]\(notebooks/{path.name}\).*\| (\d+) \|\n", (ROOT / "README.md").read_text())
+    assert int(told) == pytest.approx(words / 200 + lines / 20, abs=1)
+
+
 def test_selecting_needs_no_network(chains):
     folder, _ = chains[0]
     source = "\n".join(cell.source for cell in code_cells(folder / "03_select_the_best.ipynb"))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers.baselines import baselines, choose_features
+from helpers.baselines import TEAM_NUMBERS, baselines, choose_features, single_numbers
 from helpers.features import OUTCOME
 from helpers.scoring import best_possible, brier_score, compare, mean_interval, reliability, score_table
 
@@ -89,6 +89,17 @@ def test_the_regressions_do_not_care_who_is_named_first(split):
     swapped = split.validation.rename(columns=sides | {new: old for old, new in sides.items()})
     for name, probability in baselines(split.train, split.validation).items():
         assert np.allclose(probability + baselines(split.train, swapped)[name], 1), name
+
+
+def test_single_numbers_learn_each_league_from_itself(split):
+    women = split.train["League"] == "W"
+    turned = split.train.assign(Team1Won=split.train["Team1Won"].where(~women, 1 - split.train["Team1Won"]))
+    honest, other = (single_numbers(train, split.validation) for train in (split.train, turned))
+    men = (split.validation["League"] == "M").to_numpy()
+    assert list(honest) == TEAM_NUMBERS
+    for number, answers in honest.items():
+        assert np.allclose(answers[men], other[number][men])
+        assert np.allclose(answers[~men], 1 - other[number][~men])
 
 
 def test_the_strong_features_are_chosen_where_they_score_best(split):
