@@ -122,17 +122,20 @@ def _owner() -> str:
 
 
 @contextmanager
-def stoppable() -> Iterator[None]:
+def stoppable(at_once: bool) -> Iterator[None]:
     """SIGTERM ends the work inside like Ctrl-C, by an exception, so that its run is closed.
 
-    What a handler raises may land where it is swallowed, as in a finalizer; it is raised again when the work is done.
+    The exception comes at once or when the work is done: a request to the store that is torn apart may hang or be
+    left half done. It comes at the end, too, if something swallowed the first one, as a finalizer does. Blocks may be
+    nested; the innermost decides.
     """
     ends = {signal.SIGTERM: SystemExit(143), signal.SIGINT: KeyboardInterrupt()}
     told: list[BaseException] = []
 
     def stop(number: int, _: object) -> None:
         told.append(ends[number])
-        raise ends[number]
+        if at_once:
+            raise ends[number]
 
     if threading.current_thread() is not threading.main_thread():  # where Python lets no handler be set
         ends.clear()

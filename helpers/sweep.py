@@ -77,7 +77,7 @@ def run_sweep(trials: Iterable[Trial], split: Split, n_jobs: int | None = None) 
     trials, rows = list(dict.fromkeys(trials)), {}
     runs.close_dead_runs()
     try:
-        with runs.stoppable(), _progress(len(trials)) as report:
+        with runs.stoppable(at_once=True), _progress(len(trials)) as report:
             for trial, row in _until_all_are_done(trials, split, n_jobs):
                 rows[trial] = row
                 report(trial, row)
@@ -148,14 +148,15 @@ def run_trial(trial: Trial, split: Split) -> ModelVersion:
 def _work(trial: Trial, split: Split, store: str, cores: int) -> tuple[Trial, dict | None]:
     """What a worker does: keep to its share of the cores, use the store, run the trial, and tell what became of it."""
     os.environ["TF_NUM_INTRAOP_THREADS"] = str(cores)  # read when TensorFlow starts
-    with runs.stoppable():
+    with runs.stoppable(at_once=False):
         for attempts_left in reversed(range(ATTEMPTS)):
             try:
                 if mlflow.get_tracking_uri() != store:
                     use_store(store)
                 return trial, _find_or_train(trial, split)
             except Exception as error:
-                check_store(PATIENCE_SECONDS)
+                with runs.stoppable(at_once=True):
+                    check_store(PATIENCE_SECONDS)
                 if not attempts_left or not isinstance(error, STORE_FAULTS):
                     return trial, {"version": None, "outcome": "failed", "reason": _reason(error)}
 
@@ -183,7 +184,8 @@ def _train_and_register(trial: Trial, split: Split) -> ModelVersion:
     columns = FEATURE_SETS[trial.features]
     features, outcome = split.validation[columns], split.validation[OUTCOME]
     mlflow.log_params(asdict(trial))
-    fit = networks.train(trial.architecture, split, columns, trial.learning_rate, trial.epochs, trial.seed)
+    with runs.stoppable(at_once=True):
+        fit = networks.train(trial.architecture, split, columns, trial.learning_rate, trial.epochs, trial.seed)
     predictions = networks.predict(fit.network, features)
     val_brier = brier_score(outcome, predictions)
     runs.log_games(split.train[[*columns, OUTCOME]], OUTCOME, trial.data)

@@ -160,9 +160,12 @@ def test_a_claim_that_meets_an_error_is_given_up(store, three, monkeypatch):
     whole(str(store), 1)
 
 
-@pytest.mark.parametrize(
+BLOWS = pytest.mark.parametrize(
     ("blow", "end"), [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)], ids=["SIGTERM", "Ctrl-C"]
 )
+
+
+@BLOWS
 def test_a_blow_that_something_swallowed_ends_the_sweep_all_the_same(store, three, monkeypatch, blow, end):
     """As when it lands in a finalizer, whose exceptions Python passes over."""
     train = networks.train
@@ -177,7 +180,38 @@ def test_a_blow_that_something_swallowed_ends_the_sweep_all_the_same(store, thre
     with pytest.raises(end):
         run_sweep(three, SPLIT)
     assert signal.getsignal(blow) is before
+    assert mlflow.search_runs(experiment_names=CANDIDATES)["status"].tolist() == ["FAILED"]
+    monkeypatch.setattr(networks, "train", train)
+    run_sweep(three, SPLIT)
+    whole(str(store), 3)
+
+
+@BLOWS
+def test_a_blow_during_a_request_waits_until_the_trial_is_done(store, three, monkeypatch, blow, end):
+    honest, after = runs.claim, []
+
+    def struck(*args):
+        signal.raise_signal(blow)
+        after.append("went on")
+        return honest(*args)
+
+    monkeypatch.setattr(runs, "claim", struck)
+    with pytest.raises(end):
+        run_sweep(three, SPLIT)
+    assert after == ["went on"]
     whole(str(store), 1)
+
+
+@BLOWS
+def test_a_blow_while_the_store_is_away_is_not_waited_with(store, three, monkeypatch, blow, end):
+    def away(patience):
+        signal.raise_signal(blow)
+        pytest.fail("it waited")
+
+    monkeypatch.setattr(sweep, "check_store", away)
+    honest_but_for(monkeypatch, "small", raise_an_error)
+    with pytest.raises(end):
+        run_sweep(three, SPLIT)
 
 
 def scores() -> list[float]:
