@@ -12,8 +12,8 @@ from tests.benchmarks.sweep import growth, sweep
 TOPICS = {topic.__name__: topic for topic in (sweep, growth, selection, features, predictions, notebooks)}
 
 parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-parser.add_argument("topics", nargs="*", choices=TOPICS)
+parser.add_argument("topics", nargs="*", choices=[*TOPICS, "all"], default="all")
 wanted = parser.parse_args().topics
 for name, topic in TOPICS.items():
-    if name in wanted or not wanted:
+    if wanted == "all" or name in wanted:
         topic()
