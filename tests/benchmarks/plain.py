@@ -51,6 +51,7 @@ def train(trial: Trial, split: Split, checkpoint: Path) -> tuple[keras.Model, di
         epochs=trial.epochs,
         validation_data=(split.validation[columns].to_numpy("float32"), split.validation[OUTCOME].to_numpy()),
         callbacks=[keras.callbacks.ModelCheckpoint(checkpoint, save_best_only=True, save_weights_only=True)],
+        shuffle=False,  # the dataset does it
         verbose=0,
     )
     network.load_weights(checkpoint)
