@@ -9,7 +9,7 @@ parameters = $(filter-out PYTHON=% PORT=%,$(MAKEOVERRIDES))
 store_uri = $(if $(findstring ://,$(STORE)),$(STORE),sqlite:///$(abspath $(STORE))/mlflow.db)
 python = .venv/bin/python
 
-.PHONY: run notebooks test faults bench lab ui lint lock
+.PHONY: run notebooks pictures book test faults bench lab ui lint lock
 
 run: .venv/ready
 	$(python) -m helpers.run $(parameters)
@@ -17,6 +17,13 @@ run: .venv/ready
 # Renews the outputs that are committed with the notebooks.
 notebooks: .venv/ready
 	$(python) -m helpers.outputs
+
+# Renews the pictures of MLflow's pages, which takes a browser.
+pictures: .venv/ready
+	$(python) -m pytest -q tests/pages/test_registry_pages.py --pictures notebooks/images
+
+book: .venv/ready
+	$(python) -m helpers.book
 
 test: .venv/ready
 	$(python) -m pytest -n 2 --dist loadfile --ignore tests/faults

@@ -19,7 +19,7 @@ def run_notebooks(output: Path, parameters: dict[str, object]) -> None:
     """Execute every notebook in notebooks/, in order, into the folder output, and print each one's name and time.
 
     Each notebook gets those parameters that it declares. Raises ValueError for a name that none declares, and
-    RuntimeError with notebook and cell for a cell that fails, takes too long, or takes its kernel down.
+    RuntimeError as run_notebook does.
     """
     paths = sorted(NOTEBOOKS.glob("*.ipynb"))
     declared = {path: papermill.inspect_notebook(str(path)) for path in paths}
@@ -32,11 +32,15 @@ def run_notebooks(output: Path, parameters: dict[str, object]) -> None:
         start = time.perf_counter()
         given = {name: value for name, value in parameters.items() if name in declared[path]}
         print(f"{path.stem:<24}", end="", flush=True)
-        _run_notebook(path, output / path.name, given)
+        run_notebook(path, output / path.name, given)
         print(f"{time.perf_counter() - start:6.1f} s", flush=True)
 
 
-def _run_notebook(path: Path, output: Path, parameters: dict[str, object]) -> None:
+def run_notebook(path: Path, output: Path, parameters: dict[str, object]) -> None:
+    """Execute one notebook into the file output.
+
+    Raises RuntimeError with notebook and cell for a cell that fails, takes too long, or takes its kernel down.
+    """
     try:
         papermill.execute_notebook(
             path,

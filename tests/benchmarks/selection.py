@@ -7,7 +7,7 @@ from helpers.store import use_store
 from tests.benchmarks.common import check, measure, show
 from tests.benchmarks.fill import full_store
 from tests.benchmarks.plain import lowest_score
-from tests.faults.server import running_server
+from tests.server import running_server
 
 VERSIONS, REPEATS = 10_000, 3
 

@@ -13,8 +13,8 @@ from helpers import candidates
 from helpers.store import CANDIDATES, StoreError, use_store
 from helpers.sweep import run_sweep
 from tests.conftest import ROOT
-from tests.faults.server import Proxy, free_port, running_server
 from tests.faults.work import SPLIT, trials, whole
+from tests.server import Proxy, free_port, running_server
 
 
 @pytest.fixture

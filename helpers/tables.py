@@ -1,0 +1,51 @@
+"""Tables as the notebooks show them: pandas' Styler with rounded numbers, units in the caption, the best in bold."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Hashable, Mapping
+
+import pandas as pd
+from pandas.io.formats.style import Styler
+
+
+class Table(Styler):
+    """A Styler that is also legible as plain text, where pandas' own would show an address in memory."""
+
+    def __repr__(self) -> str:
+        return self.data.to_string(index=not self.hide_index_[0])
+
+
+def show(
+    frame: pd.DataFrame,
+    caption: str = "",
+    digits: int | Mapping[str, int] = 0,
+    best: Mapping[str, Hashable] | None = None,
+) -> Table:
+    """A frame to look at. caption says what the numbers are, with their units.
+
+    digits are the decimals of the numbers that are not whole, for all columns or by name. best gives the row of the
+    best value of a column; it is marked by an element of HTML, as the places that show notebooks drop styles. An
+    index that only counts the rows is left out.
+    """
+    frame = frame.round(digits)
+    identity = hashlib.sha256((caption + frame.to_csv()).encode()).hexdigest()[:8]  # pandas' own is random
+    shown = Table(frame, uuid=identity, cell_ids=False, caption=caption or None)
+    places = digits if isinstance(digits, Mapping) else dict.fromkeys(frame.select_dtypes("float"), digits)
+    formats = {column: f"{{:.{number}f}}" for column, number in places.items()}
+    shown.format(formats, na_rep="")
+    for column, row in (best or {}).items():
+        shown.format(f"<b>{formats.get(column, '{}')}</b>", subset=([row], [column]))
+    return shown.hide() if isinstance(frame.index, pd.RangeIndex) else shown
+
+
+def scores(scores: pd.DataFrame, caption: str, aside: str) -> Table:
+    """What scoring.score_table gave, its interval in one column and the lowest score of each column in bold.
+
+    The row named aside, should there be one, takes no part in that.
+    """
+    points = scores.drop(columns=["low", "high"])
+    interval = scores["low"].map("{:.3f}".format) + " to " + scores["high"].map("{:.3f}".format)
+    points.insert(1, "95 % interval", interval)
+    ranked = points.drop(columns="95 % interval").drop(index=aside, errors="ignore")
+    return show(points, caption, digits=4, best=ranked.idxmin())

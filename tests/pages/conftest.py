@@ -1,0 +1,94 @@
+"""A store that notebooks 01 to 03 filled, MLflow's pages on it, and a browser that takes pictures of them."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
+
+from helpers import run
+from helpers.store import NOTEBOOKS, use_store
+from tests.server import running_server
+
+SIZE = {"width": 1040, "height": 600}
+SWITCHES = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+SWITCHES += ["--disable-sync", "--no-first-run"]
+# What is different each time: dates, ages, durations, ids, users, and the colours, which MLflow makes from the ids.
+CHANGES = r"\d+/\d+/\d{4}, \d+:\d\d:\d\d [AP]M|\b(\d+|a few|an?) \w+ ago|\b(m-)?[0-9a-f]{32}\b|^\d+(\.\d+)?(ms|s|min)$"
+HIDE_TEXTS = """(pattern) => {
+    const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    for (let text; text = texts.nextNode();) text.nodeValue = text.nodeValue.replace(RegExp(pattern, "g"), "…");
+}"""
+HIDE_COLOURS = "label[style*=background] { background: #BBB !important } [data-assistant-ui] { display: none }"
+MARK = """(box) => {
+    const ring = document.createElement("div");
+    ring.id = "mark";
+    ring.style = `position: fixed; z-index: 99999; border: 3px solid #D55E00; border-radius: 6px;
+        left: ${box.x - 6}px; top: ${box.y - 6}px; width: ${box.width + 12}px; height: ${box.height + 12}px`;
+    document.body.append(ring);
+}"""
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Debian's chromium, or the browser that CHROME_BIN names."""
+    path = os.environ.get("CHROME_BIN") or shutil.which("chromium")
+    if path is None:
+        give_up = pytest.fail if os.environ.get("CI") else pytest.skip
+        give_up("There is no browser: apt-get update && apt-get install -y chromium, or name one by CHROME_BIN.")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=SWITCHES)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def filled_store(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a reader has after notebook 03, in use; the browser comes first, for without one the work is in vain."""
+    folder = tmp_path_factory.mktemp("filled")
+    for path in sorted(NOTEBOOKS.glob("0[1-3]*.ipynb")):
+        run.run_notebook(path, folder / path.name, {"STORE": str(folder / "store")})
+    use_store(str(folder / "store"))
+    return folder / "store"
+
+
+@pytest.fixture(scope="module")
+def page(browser: Browser, filled_store: Path) -> Iterator[Page]:
+    """MLflow's pages as a reader sees them once the welcome and the assistant are closed and training is chosen."""
+    with running_server(filled_store) as server:
+        page = browser.new_page(base_url=server.url, viewport=SIZE, locale="en-US", reduced_motion="reduce")
+        page.goto("/#/models")
+        page.get_by_role("button", name="Try it now").click()
+        page.locator("[data-component-id='mlflow.assistant.chat_panel.close']").click()
+        page.get_by_text("Model training").click()
+        yield page
+        page.close()
+
+
+@pytest.fixture(scope="module")
+def pictures(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where pictures go: to the folder of --pictures, or nowhere that matters."""
+    return Path(request.config.getoption("pictures") or tmp_path_factory.mktemp("pictures"))
+
+
+def take(page: Page, target: Locator, path: Path) -> None:
+    """A picture of the page at rest with a ring round the target, and without what differs from time to time."""
+    target.hover()
+    page.evaluate(MARK, target.bounding_box())
+    before, picture = b"", _hide_and_look(page)
+    while picture != before:
+        page.wait_for_timeout(500)
+        before, picture = picture, _hide_and_look(page)
+    page.evaluate("document.getElementById('mark').remove()")
+    path.write_bytes(picture)
+    assert len(picture) < 150_000
+
+
+def _hide_and_look(page: Page) -> bytes:
+    page.evaluate(HIDE_TEXTS, f"{CHANGES}|^{getpass.getuser()}$")
+    return page.screenshot(style=HIDE_COLOURS, animations="disabled")

@@ -1,0 +1,84 @@
+"""The book in a browser, without a server or a network: every page, link and picture, on a desk and on a phone."""
+
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from helpers.book import write_book
+from helpers.store import NOTEBOOKS
+
+PAGES = {"index.html", *(f"notebooks/{path.stem}.html" for path in NOTEBOOKS.glob("*.ipynb"))}
+widths = pytest.mark.parametrize("width", [1280, 390])
+
+
+@pytest.fixture(scope="module")
+def book(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("book")
+    write_book(folder)
+    return folder
+
+
+def open_page(browser: Browser, width: int) -> tuple[Page, list[str]]:
+    """A page, and what will go wrong on it: errors of the console and of scripts, and requests that leave the book."""
+    page, wrong = browser.new_page(viewport={"width": width, "height": 800}), []
+    page.on("console", lambda message: message.type == "error" and wrong.append(message.text))
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("requestfailed", lambda request: wrong.append(request.url))
+    page.on("request", lambda request: request.url.startswith(("file:", "data:")) or wrong.append(request.url))
+    return page, wrong
+
+
+@widths
+def test_every_link_and_picture_is_sound(browser: Browser, book: Path, width: int):
+    page, wrong = open_page(browser, width)
+    seen, waiting = set(), [book / "index.html"]
+    while waiting:
+        path = waiting.pop()
+        seen.add(path)
+        page.goto(path.as_uri())
+        page.locator("img").evaluate_all("images => images.forEach(image => image.loading = 'eager')")
+        page.wait_for_load_state("networkidle")
+        broken = "images => images.filter(image => !image.complete || !image.naturalWidth).map(image => image.src)"
+        assert page.locator("img").evaluate_all(broken) == [], path
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, f"{path} is wider than the screen"
+        links = page.locator("a[href]").evaluate_all("links => links.map(link => link.href)")
+        for link in {link for link in links if link.startswith("file:")}:
+            place, _, anchor = link.removeprefix("file://").partition("#")
+            assert Path(place).is_file(), f"{link} in {path}"
+            assert not anchor or f'id="{anchor}"' in Path(place).read_text(), f"{link} in {path}"
+            if place.endswith(".html") and Path(place) not in {*seen, *waiting}:
+                waiting.append(Path(place))
+    assert wrong == []
+    assert {path.relative_to(book).as_posix() for path in seen} >= PAGES
+
+
+@widths
+def test_a_word_is_found(browser: Browser, book: Path, width: int):
+    page, wrong = open_page(browser, width)
+    page.goto(f"{(book / 'search.html').as_uri()}?q=bootstrap")
+    expect(page.locator("#search-results li a").first).to_be_visible()
+    found = page.locator("#search-results li a").evaluate_all("links => links.map(link => link.href)")
+    assert any("03_select_the_best.html" in link for link in found)
+    assert wrong == []
+
+
+def test_next_and_previous_go_through_the_notebooks_in_order(browser: Browser, book: Path):
+    page, _ = open_page(browser, 1280)
+    page.goto((book / "index.html").as_uri())
+    for path in sorted(NOTEBOOKS.glob("*.ipynb")):
+        before = page.url
+        page.locator("a.right-next").click()
+        expect(page).to_have_url(re.compile(f"{path.stem}.html$"))
+        assert page.locator("a.left-prev").evaluate("link => link.href") == before
+    expect(page.locator("a.right-next")).to_have_count(0)
+
+
+def test_dark_mode_darkens_the_page_and_leaves_the_pictures_legible(browser: Browser, book: Path):
+    page, _ = open_page(browser, 1280)
+    page.emulate_media(color_scheme="dark")
+    page.goto((book / "notebooks" / "02_sweep_several_models.html").as_uri())
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+    (shade,) = re.findall(r"rgb\((\d+),", page.locator("body").evaluate("body => getComputedStyle(body).backgroundColor"))
+    assert int(shade) < 60
