@@ -80,5 +80,7 @@ def test_dark_mode_darkens_the_page_and_leaves_the_pictures_legible(browser: Bro
     page.emulate_media(color_scheme="dark")
     page.goto((book / "notebooks" / "02_sweep_several_models.html").as_uri())
     expect(page.locator("html")).to_have_attribute("data-theme", "dark")
-    (shade,) = re.findall(r"rgb\((\d+),", page.locator("body").evaluate("body => getComputedStyle(body).backgroundColor"))
+    (shade,) = re.findall(
+        r"rgb\((\d+),", page.locator("body").evaluate("body => getComputedStyle(body).backgroundColor")
+    )
     assert int(shade) < 60
