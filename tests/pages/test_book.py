@@ -75,7 +75,7 @@ def test_next_and_previous_go_through_the_notebooks_in_order(browser: Browser, b
     expect(page.locator("a.right-next")).to_have_count(0)
 
 
-def test_dark_mode_darkens_the_page_and_leaves_the_pictures_legible(browser: Browser, book: Path):
+def test_dark_mode_darkens_the_page(browser: Browser, book: Path):
     page, _ = open_page(browser, 1280)
     page.emulate_media(color_scheme="dark")
     page.goto((book / "notebooks" / "02_sweep_several_models.html").as_uri())
