@@ -48,4 +48,4 @@ def scores(scores: pd.DataFrame, caption: str, aside: str) -> Table:
     interval = scores["low"].map("{:.3f}".format) + " to " + scores["high"].map("{:.3f}".format)
     points.insert(1, "95 % interval", interval)
     ranked = points.drop(columns="95 % interval").drop(index=aside, errors="ignore")
-    return show(points, caption, digits=4, best=ranked.idxmin())
+    return show(points, caption, digits=4, best=ranked.idxmin().to_dict())
