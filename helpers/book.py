@@ -19,6 +19,7 @@ CONTENTS = """
 notebooks/*
 ```
 """
+LET_LONG_CODE_WRAP = "code.literal { overflow-wrap: anywhere } code.literal .pre { white-space: normal }"
 SETTINGS = {
     "project": "March Madness, registered",
     "html_title": "March Madness, registered",
@@ -26,7 +27,11 @@ SETTINGS = {
     "nb_execution_mode": "off",  # the outputs are those of make notebooks
     "html_theme": "sphinx_book_theme",
     "html_theme_options": {"home_page_in_toc": True, "use_download_button": False, "use_fullscreen_button": False},
+    "html_context": {"default_mode": "auto"},  # dark where the reader's system is
     "html_copy_source": False,
+    "html_show_search_summary": False,  # a browser would not read it from a file
+    "html_static_path": ["_static"],
+    "html_css_files": ["phone.css"],
 }
 
 
@@ -37,6 +42,8 @@ def write_book(folder: Path) -> None:
         shutil.copytree(NOTEBOOKS, source / "notebooks", ignore=shutil.ignore_patterns(".*"))
         readme = (NOTEBOOKS.parent / "README.md").read_text(encoding="utf-8")
         (source / "index.md").write_text(readme + CONTENTS, encoding="utf-8")
+        (source / "_static").mkdir()
+        (source / "_static" / "phone.css").write_text(LET_LONG_CODE_WRAP, encoding="utf-8")
         book = Sphinx(
             srcdir=source,
             confdir=None,

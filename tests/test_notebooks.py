@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import mlflow
 import nbformat
 import pytest
@@ -181,6 +182,18 @@ def test_the_readme_tells_how_long_it_takes_to_read(path):
     lines = sum(len(cell.source.splitlines()) for cell in cells if cell.cell_type == "code")
     (told,) = re.findall(rf"\]\(notebooks/{path.name}\).*\| (\d+) \|\n", (ROOT / "README.md").read_text())
     assert int(told) == pytest.approx(words / 200 + lines / 20, abs=1)
+
+
+def test_pictures_of_the_pages_are_shown_with_words_and_a_caption_that_names_their_mlflow():
+    locked = re.search(r"^mlflow==(\S+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE)[1]
+    text = "".join(cell.source for path in PATHS for cell in nbformat.read(path, as_version=4).cells)
+    shown = re.findall(r"!\[(.{40,})\]\(images/(\w+)\.png\)\n\n\*MLflow (\d+\.\d+\.\d+)\. ", text)
+    pictures = {path.stem: path for path in (NOTEBOOKS / "images").glob("*.png")}
+    del pictures[outputs.PICTURE_OF_README[1].stem]
+    assert sorted(name for _, name, _ in shown) == sorted(pictures)
+    assert {version for *_, version in shown} == {locked}
+    assert {plt.imread(path).shape[:2] for path in pictures.values()} == {(600, 1040)}
+    assert max(path.stat().st_size for path in pictures.values()) < 150_000
 
 
 def test_selecting_needs_no_network(chains):
