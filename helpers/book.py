@@ -26,7 +26,12 @@ SETTINGS = {
     "extensions": ["myst_nb"],
     "nb_execution_mode": "off",  # the outputs are those of make notebooks
     "html_theme": "sphinx_book_theme",
-    "html_theme_options": {"home_page_in_toc": True, "use_download_button": False, "use_fullscreen_button": False},
+    "html_theme_options": {
+        "home_page_in_toc": True,
+        "use_download_button": False,
+        "use_fullscreen_button": False,
+        "footer_content_items": [],
+    },
     "html_context": {"default_mode": "auto"},  # dark where the reader's system is
     "html_copy_source": False,
     "html_show_search_summary": False,  # a browser would not read it from a file
