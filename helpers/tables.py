@@ -31,6 +31,7 @@ def show(
     frame = frame.round(digits)
     identity = hashlib.sha256((caption + frame.to_csv()).encode()).hexdigest()[:8]  # pandas' own is random
     shown = Table(frame, uuid=identity, cell_ids=False, caption=caption or None)
+    shown.set_table_attributes('class="dataframe"')  # the look of pandas' own tables, wherever they have one
     places = digits if isinstance(digits, Mapping) else dict.fromkeys(frame.select_dtypes("float"), digits)
     formats = {column: f"{{:.{number}f}}" for column, number in places.items()}
     shown.format(formats, na_rep="")
