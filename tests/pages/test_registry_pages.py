@@ -31,7 +31,7 @@ def versions_by_hand() -> list[ModelVersion]:
 def open_run(page: Page, run: Run) -> Locator:
     """Go from the list of experiments to a run's page, and give back the link to its logged model."""
     page.goto("/#/experiments")
-    page.get_by_role("link", name=mlflow.get_experiment(run.info.experiment_id).name, exact=True).click()
+    page.locator(f"a.experiment-link[title='{mlflow.get_experiment(run.info.experiment_id).name}']").click()
     page.get_by_role("link", name=run.info.run_name, exact=True).click()
     return page.locator("a[href*='/models/m-']:not([target])")
 
@@ -54,7 +54,7 @@ def register(page: Page, button: Locator) -> None:
 
 def show_columns(page: Page, names: list[str]) -> None:
     """Take the columns that a list of runs shows at first out of it, and put these in."""
-    page.get_by_role("button", name="Columns").click()
+    page.get_by_role("button", name="Columns", exact=True).click()
     for name in ["Dataset", "Source", "Models", *names]:
         page.get_by_test_id("column-selector-tree").get_by_title(name, exact=True).click()
     page.get_by_role("heading").first.click()
@@ -105,7 +105,7 @@ def test_add_versions_from_two_other_experiments(page: Page, pictures: Path):
 
 def test_sort_the_runs_of_an_experiment(page: Page, pictures: Path):
     page.goto("/#/experiments")
-    page.get_by_role("link", name=CANDIDATES[0], exact=True).click()
+    page.locator(f"a.experiment-link[title='{CANDIDATES[0]}']").click()
     show_columns(page, ["val_brier"])
     heading = page.get_by_role("columnheader", name="val_brier").first
     heading.click()
