@@ -15,7 +15,8 @@ from tests.conftest import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LOCK = (ROOT / "requirements.lock").read_text()
-WANTED = [Requirement(line) for line in [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["test"]]]
+EXTRAS = [line for lines in PROJECT["optional-dependencies"].values() for line in lines]
+WANTED = [Requirement(line) for line in [*PROJECT["dependencies"], *EXTRAS]]
 
 
 def test_the_lock_pins_every_dependency_within_its_bounds():

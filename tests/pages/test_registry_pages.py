@@ -28,10 +28,14 @@ def versions_by_hand() -> list[ModelVersion]:
     return sorted(mlflow.search_model_versions(filter_string=f"name = '{BY_HAND}'"), key=lambda v: int(v.version))
 
 
+def open_experiment(page: Page, name: str) -> None:
+    page.goto("/#/experiments")
+    page.locator(f"a.experiment-link[title='{name}']").click()
+
+
 def open_run(page: Page, run: Run) -> Locator:
     """Go from the list of experiments to a run's page, and give back the link to its logged model."""
-    page.goto("/#/experiments")
-    page.locator(f"a.experiment-link[title='{mlflow.get_experiment(run.info.experiment_id).name}']").click()
+    open_experiment(page, mlflow.get_experiment(run.info.experiment_id).name)
     page.get_by_role("link", name=run.info.run_name, exact=True).click()
     return page.locator("a[href*='/models/m-']:not([target])")
 
@@ -104,8 +108,7 @@ def test_add_versions_from_two_other_experiments(page: Page, pictures: Path):
 
 
 def test_sort_the_runs_of_an_experiment(page: Page, pictures: Path):
-    page.goto("/#/experiments")
-    page.locator(f"a.experiment-link[title='{CANDIDATES[0]}']").click()
+    open_experiment(page, CANDIDATES[0])
     show_columns(page, ["val_brier"])
     heading = page.get_by_role("columnheader", name="val_brier").first
     heading.click()
