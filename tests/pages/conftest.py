@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from helpers import run
 from helpers.store import NOTEBOOKS, use_store
@@ -41,6 +41,7 @@ def browser() -> Iterator[Browser]:
     if path is None:
         give_up = pytest.fail if os.environ.get("CI") else pytest.skip
         give_up("There is no browser: apt-get update && apt-get install -y chromium, or name one by CHROME_BIN.")
+    expect.set_options(timeout=30_000)  # as long as every other step may take on a machine that is busy
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=SWITCHES)
         yield browser

@@ -53,7 +53,7 @@ def register(page: Page, button: Locator) -> None:
     button.click()
     message = page.get_by_text("Model registered successfully")
     expect(message).to_be_visible()
-    expect(message).to_be_hidden(timeout=30_000)
+    expect(message).to_be_hidden()
 
 
 def show_columns(page: Page, names: list[str]) -> None:
