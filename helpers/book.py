@@ -19,7 +19,18 @@ CONTENTS = """
 notebooks/*
 ```
 """
-LET_LONG_CODE_WRAP = "code.literal { overflow-wrap: anywhere } code.literal .pre { white-space: normal }"
+LOOK = """
+code.literal { overflow-wrap: anywhere }
+code.literal .pre { white-space: normal }
+div.highlight pre { font-size: 0.8em; white-space: pre-wrap; overflow-wrap: anywhere }
+table.dataframe { font-size: 0.85em }
+table.dataframe :is(td, th) { text-align: right; padding: 0.25em 0.6em }
+@media (max-width: 576px) {
+    table, table.dataframe { font-size: 0.72em }
+    table :is(td, th), table.dataframe :is(td, th) { padding: 0.2em }
+}
+@media (min-width: 992px) { .bd-header { display: none } } /* its only content, the search, is in the sidebar too */
+"""
 SETTINGS = {
     "project": "March Madness, registered",
     "html_title": "March Madness, registered",
@@ -36,19 +47,23 @@ SETTINGS = {
     "html_copy_source": False,
     "html_show_search_summary": False,  # a browser would not read it from a file
     "html_static_path": ["_static"],
-    "html_css_files": ["phone.css"],
+    "html_css_files": ["look.css"],
 }
 
 
 def write_book(folder: Path) -> None:
-    """Write the book into a folder; its first page is index.html. Raises SphinxWarning where Sphinx would warn."""
+    """Write the book into a folder, in the place of what is there; its first page is index.html.
+
+    Raises SphinxWarning where Sphinx would warn.
+    """
+    shutil.rmtree(folder, ignore_errors=True)  # over an older book Sphinx writes other bytes
     with TemporaryDirectory() as place:
         source = Path(place) / "source"
         shutil.copytree(NOTEBOOKS, source / "notebooks", ignore=shutil.ignore_patterns(".*"))
         readme = (NOTEBOOKS.parent / "README.md").read_text(encoding="utf-8")
         (source / "index.md").write_text(readme + CONTENTS, encoding="utf-8")
         (source / "_static").mkdir()
-        (source / "_static" / "phone.css").write_text(LET_LONG_CODE_WRAP, encoding="utf-8")
+        (source / "_static" / "look.css").write_text(LOOK, encoding="utf-8")
         book = Sphinx(
             srcdir=source,
             confdir=None,

@@ -90,8 +90,8 @@ class Bracket:
     def drawing(self, chances: dict[str, pd.Series], names: pd.Series) -> pd.DataFrame:
         """What a picture of the bracket shows from its first full round on, a slot or seed a row.
 
-        Columns: parent (its row's name in the index), depth (0 is the final), side (-1 left, 1 right, 0 the final),
-        height (0 is the top entry of a side), label (seed and name of the team likeliest to take the slot), chance
+        Columns: parent (its row's name in the index), depth (0 is the champion's line), height (0 is the top entry),
+        stage (what a team has reached there), label (seed and name of the team likeliest to take the line), chance
         (that it does), happened (whether it did; None when not played). names maps TeamID to TeamName.
         """
         seed_of = {team: int(seed[1:3]) for seed, team in self.team.items()}
@@ -103,19 +103,18 @@ class Bracket:
                 team, winner = chances[slot].idxmax(), self.winner(slot)
                 happened = None if winner is None else bool(winner == team)
                 label = f"{seed_of[team]} {names[team]}"
-                rows[slot] = (parent.get(slot), depth, label, chances[slot].max(), happened)
-        table = pd.DataFrame.from_dict(rows, orient="index", columns=["parent", "depth", "label", "chance", "happened"])
-        return self._place(table, first_round)
+                rows[slot] = (parent.get(slot), depth, STAGES[2**depth], label, chances[slot].max(), happened)
+        columns = ["parent", "depth", "stage", "label", "chance", "happened"]
+        return _with_heights(pd.DataFrame.from_dict(rows, orient="index", columns=columns))
 
-    def _place(self, table: pd.DataFrame, first_round: int) -> pd.DataFrame:
-        left, right = ([slot for slot, _ in self.walk(half)] for half in self.children[self.final])
-        table["side"] = np.select([table.index.isin(left), table.index.isin(right)], [-1, 1], 0)
-        entries = table["depth"] == first_round
-        table.loc[entries, "height"] = table[entries].groupby("side").cumcount().astype(float)
-        for depth in range(first_round - 1, -1, -1):
-            here = table.index[table["depth"] == depth]
-            table.loc[here, "height"] = table.groupby("parent")["height"].mean().reindex(here)
-        return table
+
+def _with_heights(lines: pd.DataFrame) -> pd.DataFrame:
+    entry = lines["depth"].max()
+    lines.loc[lines["depth"] == entry, "height"] = np.arange(2.0**entry)
+    for depth in range(entry - 1, -1, -1):
+        here = lines.index[lines["depth"] == depth]
+        lines.loc[here, "height"] = lines.groupby("parent")["height"].mean().reindex(here)
+    return lines
 
 
 def win_matrix(pairs: pd.DataFrame, probability: np.ndarray) -> pd.DataFrame:

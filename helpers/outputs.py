@@ -13,7 +13,7 @@ from nbformat import NotebookNode
 from helpers.run import run_notebooks
 from helpers.store import NOTEBOOKS
 
-PICTURE_OF_README = ("04_load_and_predict", NOTEBOOKS / "images" / "bracket.png")
+PICTURE_OF_README = NOTEBOOKS / "images" / "chances.png"
 _LIVE = "application/vnd.jupyter.widget-view+json"  # a progress bar: dead without the kernel that drew it
 
 
@@ -27,8 +27,9 @@ def write_outputs() -> None:
             _copy_outputs(executed, notebook)
             notebook.metadata["stamp"] = stamp(notebook)
             nbformat.write(notebook, path)
-            if path.stem == PICTURE_OF_README[0]:
-                PICTURE_OF_README[1].write_bytes(_last_picture(notebook))
+            for cell in notebook.cells:
+                if "plots.stage_chances(" in cell.source:
+                    PICTURE_OF_README.write_bytes(_last_picture(cell))
 
 
 def stamp(notebook: NotebookNode) -> str:
@@ -50,10 +51,8 @@ def _copy_outputs(executed: NotebookNode, notebook: NotebookNode) -> None:
                 output.execution_count = count
 
 
-def _last_picture(notebook: NotebookNode) -> bytes:
-    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    pictures = [output.data["image/png"] for output in outputs if "image/png" in output.get("data", {})]
-    return base64.b64decode(pictures[-1])
+def _last_picture(cell: NotebookNode) -> bytes:
+    return base64.b64decode([output.data["image/png"] for output in cell.outputs if "image/png" in output.data][-1])
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ from helpers.games import LEAGUES
 
 # Okabe and Ito's palette, which the colour-blind can tell apart: M. Okabe, K. Ito, Color Universal Design (2008).
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#6E6E6E"
+TICKS = {True: "✓", False: "✗", None: ""}
+ALWAYS_HALF = 0.25  # the Brier score of giving every game 0.5
 LEAGUE_STYLES = {"M": {"color": BLUE, "marker": "o"}, "W": {"color": RED, "marker": "s"}}
 ARCHITECTURE_STYLES = {
     "small": {"color": BLUE, "marker": "o"},
@@ -32,7 +34,7 @@ def margins(regular: pd.DataFrame) -> Axes:
         share = (games["WScore"] - games["LScore"]).value_counts(normalize=True).sort_index()
         axes.plot(share.index, 100 * share, ms=3, label=LEAGUES[league], **LEAGUE_STYLES[league])
     axes.legend(frameon=False)
-    axes.set(xlabel="winning margin (points)", ylabel="share of games (%)", xlim=(0, 60))
+    axes.set(xlabel="winning margin (points, the few above 60 left out)", ylabel="share of games (%)", xlim=(0, 60))
     axes.set_title("How far apart games end")
     return axes
 
@@ -70,12 +72,14 @@ def scores(table: pd.DataFrame, best_possible: float | None, title: str) -> Axes
     for place, row in enumerate(table.itertuples()):
         axes.plot([row.low, row.high], [place, place], color=GREY, lw=1.5)
         axes.plot(row.all, place, "o", color=BLUE)
-        axes.annotate(f"{row.all:.3f}", (row.all, place), xytext=(0, 6), textcoords="offset points", ha="center")
+        axes.annotate(f"{row.all:.3f}", (row.high, place), xytext=(6, -4), textcoords="offset points")
     if best_possible is not None:
-        axes.axvline(best_possible, color=RED, ls="--", lw=1.2, label=f"best possible on average: {best_possible:.3f}")
-        axes.figure.legend(loc="outside lower right", frameon=False)
+        axes.axvline(best_possible, color=RED, ls="--", lw=1.2)
+        words = f"best possible on average: {best_possible:.3f}"
+        axes.annotate(words, (best_possible, len(table) - 0.5), xytext=(4, 0), textcoords="offset points", color=RED)
+    axes.margins(x=0.1)
     axes.set_yticks(range(len(table)), table.index)
-    axes.set(xlabel="Brier score (lower is better), with its 95 % interval", title=title, ylim=(-0.5, len(table) - 0.2))
+    axes.set(xlabel="Brier score (lower is better), with its 95 % interval", title=title, ylim=(-0.5, len(table)))
     return axes
 
 
@@ -100,6 +104,7 @@ def loss_grid(curves: dict[tuple[str, float], pd.DataFrame]) -> np.ndarray:
     grid = plt.subplots(len(rows), len(columns), sharex=True, sharey="col", squeeze=False, **size)[1]
     for (architecture, rate), curve in curves.items():
         axes = loss_curves(curve, grid[rows.index(architecture), columns.index(rate)])
+        axes.spines[["top", "right"]].set_visible(False)
         axes.set_title(f"{architecture}, learning rate {rate:g}", fontsize=9)
         axes.get_legend().remove()
         axes.tick_params(labelsize=8)
@@ -117,8 +122,10 @@ def score_by_learning_rate(board: pd.DataFrame) -> Axes:
     for architecture, style in ARCHITECTURE_STYLES.items():
         group = board[board["architecture"] == architecture].sort_values("learning_rate")
         axes.plot(group["learning_rate"], group["val_brier"], label=architecture, fillstyle="none", ms=9, **style)
-    axes.axhline(0.25, color=GREY, lw=1, ls=":")
-    axes.annotate("always 0.5", (board["learning_rate"].min(), 0.25), xytext=(0, -12), textcoords="offset points")
+    axes.axhline(ALWAYS_HALF, color=GREY, lw=1, ls=":")
+    axes.annotate(
+        "always 0.5", (board["learning_rate"].min(), ALWAYS_HALF), xytext=(0, -12), textcoords="offset points"
+    )
     rates = sorted(board["learning_rate"].unique())
     axes.set(xscale="log", xlabel="learning rate (logarithmic)", ylabel="Brier score on validation (lower is better)")
     axes.set_xticks(rates, [f"{rate:g}" for rate in rates])
@@ -129,22 +136,23 @@ def score_by_learning_rate(board: pd.DataFrame) -> Axes:
 
 
 def leaderboard(board: pd.DataFrame, lines: dict[str, float]) -> Axes:
-    """Candidates by validation score, the best at the top, with named scores as lines.
+    """Candidates by validation score, the best at the top, with named scores as lines; the axis ends at always 0.5.
 
     Needs model, version, learning_rate, architecture, val_brier, best first.
     """
     axes = _axes(height=1.4 + 0.34 * len(board))
     for place, row in enumerate(board[::-1].itertuples()):
-        axes.plot(row.val_brier, place, ms=7, ls="", **ARCHITECTURE_STYLES[row.architecture])
-        axes.annotate(f"{row.val_brier:.4f}", (row.val_brier, place), xytext=(8, -3), textcoords="offset points")
+        shown, arrow = (row.val_brier, "") if row.val_brier <= ALWAYS_HALF else (ALWAYS_HALF, " →")
+        axes.plot(shown, place, ms=7, ls="", **ARCHITECTURE_STYLES[row.architecture])
+        axes.annotate(f"{row.val_brier:.4f}{arrow}", (shown, place), xytext=(8, -3), textcoords="offset points")
     for (name, score), style in zip(lines.items(), ("--", ":", "-."), strict=False):
         axes.axvline(score, color=GREY, lw=1.2, ls=style, label=f"{name}: {score:.4f}")
     names = [f"{row.architecture}, {row.learning_rate:g}" for row in board[::-1].itertuples()]
     axes.set_yticks(range(len(board)), names)
     axes.set(xlabel="Brier score on the validation seasons (lower is better)", ylabel="architecture, learning rate")
-    axes.margins(x=0.15)
+    axes.set_xlim(right=ALWAYS_HALF + 0.015)
     axes.set_title("The leaderboard")
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="center right")
     return axes
 
 
@@ -168,14 +176,18 @@ def difference(comparison: pd.DataFrame, title: str) -> Axes:
 
 
 def reliability(bins: pd.DataFrame) -> Axes:
-    """Calibration: observed share of wins against predicted probability. Needs predicted, observed, games."""
+    """Calibration: observed share of wins against predicted probability. Needs predicted, observed, games, low, high.
+
+    A bar from low to high is where the point may lie by luck.
+    """
     axes = _axes(5.5, 4.8)
     axes.plot([0, 1], [0, 1], color=GREY, lw=1, ls=":", label="perfectly calibrated")
-    axes.scatter(bins["predicted"], bins["observed"], s=12 + bins["games"], color=BLUE, alpha=0.8, zorder=3)
+    axes.vlines(bins["predicted"], bins["low"], bins["high"], color="#CCCCCC", lw=5, label="luck, 95 %")
+    axes.plot(bins["predicted"], bins["observed"], "o", color=BLUE)
     for row in bins.itertuples():
-        axes.annotate(f"{row.games}", (row.predicted, row.observed), xytext=(9, -11), textcoords="offset points")
+        axes.annotate(f"{row.games}", (row.predicted, row.observed), xytext=(7, -4), textcoords="offset points")
     axes.set(xlabel="predicted probability that Team1 wins", ylabel="share of those games that Team1 won")
-    axes.set(title="Reliability of the predictions, with the number of games", xlim=(-0.03, 1.03), ylim=(-0.05, 1.05))
+    axes.set(title="Reliability of the predictions, with the number of games", xlim=(-0.03, 1.06), ylim=(-0.05, 1.05))
     axes.legend(frameon=False, loc="upper left")
     return axes
 
@@ -185,8 +197,7 @@ def stage_chances(stages: pd.DataFrame, title: str) -> Axes:
     axes = plt.subplots(figsize=(7.5, 1 + 0.3 * len(stages)), layout="constrained")[1]
     axes.imshow(stages, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for (row, column), chance in np.ndenumerate(stages.to_numpy()):
-        text = "<1" if 0 < chance < 0.005 else ">99" if 0.995 < chance < 1 else f"{100 * chance:.0f}"
-        axes.text(column, row, text, ha="center", va="center", color="white" if chance > 0.6 else "black")
+        axes.text(column, row, _per_cent(chance), ha="center", va="center", color="white" if chance > 0.6 else "black")
     axes.set_xticks(range(stages.shape[1]), stages.columns)
     axes.set_yticks(range(len(stages)), stages.index)
     axes.tick_params(length=0, labelsize=9, top=True, labeltop=True, bottom=False, labelbottom=False)
@@ -199,28 +210,36 @@ def bracket(drawing: pd.DataFrame, title: str) -> Axes:
     """The bracket: on each line the team likeliest to take it and its chance, the likeliest champion in colour.
 
     Needs what Bracket.drawing gives. A tick stands where the team really took the line, a cross where it did not.
+    A team that was sure to stand there has neither.
     """
-    axes = plt.subplots(figsize=(15, 14), layout="constrained")[1]
+    axes = plt.subplots(figsize=(8.5, 13), layout="constrained")[1]
     favourite, entry = drawing["label"].iloc[0], drawing["depth"].max()
-    room_for_names = 0.4 + 0.4 * (drawing["depth"] == entry)
-    drawing = drawing.assign(x=drawing["side"] * (drawing["depth"] + room_for_names))
+    drawing = drawing.assign(x=entry - drawing["depth"].astype(float), end=entry - drawing["depth"] + 1)
+    drawing.loc[drawing["depth"] == entry, "x"] -= 0.6  # room for the longest names
     for row in drawing.itertuples():
         colour, weight = (RED, "bold") if row.label == favourite else ("black", "normal")
-        text = row.label
+        style = {"color": colour, "weight": weight, "fontsize": 8}
+        chance = "" if row.chance == 1 else f"{_per_cent(row.chance)} % {TICKS[row.happened]}"
         if row.depth < entry:
-            chance = ">99" if row.chance > 0.995 else f"{100 * row.chance:.0f}"
-            text += f" {chance} %" + {True: " ✓", False: " ✗"}.get(row.happened, "")
-        if row.depth == 0:
-            axes.text(0, row.height - 1.2, text, color=colour, ha="center", fontsize=13, weight="bold")
-            continue
-        below = row.depth == 1 and row.side > 0  # the finalists share a line, so one stands under it
-        place = {"ha": "left" if row.side < 0 else "right", "va": "top" if below else "bottom", "fontsize": 9}
-        place["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}  # keeps crossing lines readable
-        axes.text(row.x, row.height + (0.1 if below else -0.08), text, color=colour, weight=weight, **place)
-        parent = drawing.loc[row.parent]
-        line = RED if row.label == favourite == parent["label"] else "#B0B0B0"
-        axes.plot([row.x, parent["x"], parent["x"]], [row.height, row.height, parent["height"]], color=line, lw=1)
-    axes.invert_yaxis()
+            axes.text(row.x + 0.04, row.height + 0.12, chance, va="top", **style)
+        label = row.label if row.depth < entry else f"{row.label} {chance}"
+        axes.text(row.x + 0.04, row.height - 0.08, label, va="bottom", **style)
+        axes.plot([row.x, row.end], [row.height, row.height], color=_path(row.label == favourite), lw=1)
+        if row.depth:
+            above = drawing.loc[row.parent]
+            line = _path(row.label == favourite == above["label"])
+            axes.plot([row.end, row.end], [row.height, above["height"]], color=line, lw=1)
+    for x, stage in drawing.groupby("x")["stage"].first().items():
+        axes.text(x + 0.04, -1.6, stage, fontsize=8, color=GREY)
+    axes.set(xlim=(-0.6, entry + 1), ylim=(2**entry - 0.5, -2))
     axes.set_axis_off()
-    axes.set_title(title, fontsize=14)
+    axes.set_title(title)
     return axes
+
+
+def _per_cent(chance: float) -> str:
+    return "<1" if 0 < chance < 0.005 else ">99" if 0.995 < chance < 1 else f"{100 * chance:.0f}"
+
+
+def _path(of_the_favourite: bool) -> str:
+    return RED if of_the_favourite else "#B0B0B0"

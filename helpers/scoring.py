@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-from scipy.stats import bootstrap
+from scipy.stats import binom, bootstrap
 from sklearn.metrics import brier_score_loss
 
 from helpers.games import LEAGUES
@@ -56,19 +56,22 @@ def compare(outcome: np.ndarray, one: np.ndarray, other: np.ndarray, seed: int) 
     """How much lower the Brier score of `one` is than that of `other` on the same games (negative: it is better).
 
     A paired bootstrap: what is drawn again is each game's difference, so that the luck of the games, which both
-    share, cancels. Gives difference, low, high (a 95 % interval) and whether it leaves 0 out (real).
+    share, cancels. Gives difference, low, high (a 95 % interval) and whether it leaves 0 out (clear).
     """
     outcome = np.asarray(outcome)
     differences = (np.asarray(one) - outcome) ** 2 - (np.asarray(other) - outcome) ** 2
     low, high = mean_interval(differences, seed) if differences.any() else (0.0, 0.0)
-    return pd.Series({"difference": differences.mean(), "low": low, "high": high, "real": not low <= 0 <= high})
+    return pd.Series({"difference": differences.mean(), "low": low, "high": high, "clear": not low <= 0 <= high})
 
 
 def reliability(outcome: np.ndarray, probability: np.ndarray, bins: int = 10) -> pd.DataFrame:
     """Calibration: games grouped by their probability into bins of equal width, empty ones left out.
 
-    Columns: predicted (mean probability), observed (share of wins), games (how many).
+    Columns: predicted (mean probability), observed (share of wins), games (how many), low and high (the range that
+    holds 95 % of the shares that luck would give if the predicted probability were true).
     """
     group = np.minimum((np.asarray(probability) * bins).astype(int), bins - 1)
     frame = pd.DataFrame({"predicted": probability, "observed": np.asarray(outcome), "games": 1})
-    return frame.groupby(group).agg({"predicted": "mean", "observed": "mean", "games": "sum"})
+    frame = frame.groupby(group).agg({"predicted": "mean", "observed": "mean", "games": "sum"})
+    low, high = binom.interval(0.95, frame["games"], frame["predicted"]) / frame["games"].to_numpy()
+    return frame.assign(low=low, high=high)

@@ -24,15 +24,16 @@ def show(
 ) -> Table:
     """A frame to look at. caption says what the numbers are, with their units.
 
-    digits are the decimals of the numbers that are not whole, for all columns or by name. best gives the row of the
-    best value of a column; it is marked by an element of HTML, as the places that show notebooks drop styles. An
-    index that only counts the rows is left out.
+    digits are the decimals of the numbers that are not whole, for all columns or by name, 0 where none is named. best
+    gives the row of the best value of a column; it is marked by an element of HTML, as the places that show notebooks
+    drop styles. An index that only counts the rows is left out.
     """
-    frame = frame.round(digits)
+    floats = dict.fromkeys(frame.select_dtypes("float"), 0)
+    places = {**floats, **(digits if isinstance(digits, Mapping) else dict.fromkeys(floats, digits))}
+    frame = frame.round(places)
     identity = hashlib.sha256((caption + frame.to_csv()).encode()).hexdigest()[:8]  # pandas' own is random
     shown = Table(frame, uuid=identity, cell_ids=False, caption=caption or None)
     shown.set_table_attributes('class="dataframe"')  # the look of pandas' own tables, wherever they have one
-    places = digits if isinstance(digits, Mapping) else dict.fromkeys(frame.select_dtypes("float"), digits)
     formats = {column: f"{{:.{number}f}}" for column, number in places.items()}
     shown.format(formats, na_rep="")
     for column, row in (best or {}).items():

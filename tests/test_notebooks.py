@@ -189,7 +189,7 @@ def test_pictures_of_the_pages_are_shown_with_words_and_a_caption_that_names_the
     text = "".join(cell.source for path in PATHS for cell in nbformat.read(path, as_version=4).cells)
     shown = re.findall(r"!\[(.{40,})\]\(images/(\w+)\.png\)\n\n\*MLflow (\d+\.\d+\.\d+)\. ", text)
     pictures = {path.stem: path for path in (NOTEBOOKS / "images").glob("*.png")}
-    del pictures[outputs.PICTURE_OF_README[1].stem]
+    del pictures[outputs.PICTURE_OF_README.stem]
     assert sorted(name for _, name, _ in shown) == sorted(pictures)
     assert {version for *_, version in shown} == {locked}
     assert {plt.imread(path).shape[:2] for path in pictures.values()} == {(600, 1040)}

@@ -40,15 +40,15 @@ def test_the_interval_holds_the_mean_about_19_times_in_20():
     assert 0.89 <= held <= 0.985
 
 
-def test_compare_finds_a_real_difference_and_not_a_chance_one():
+def test_compare_finds_a_clear_difference_and_not_a_chance_one():
     rng = np.random.default_rng(0)
     truth = rng.uniform(size=400)
     outcome = (rng.uniform(size=400) < truth).astype(float)
-    real = compare(outcome, truth, np.full(400, 0.5), seed=1)
-    assert real["difference"] < 0
-    assert real["real"]
+    better = compare(outcome, truth, np.full(400, 0.5), seed=1)
+    assert better["difference"] < 0
+    assert better["clear"]
     chance = compare(outcome, truth, np.clip(truth + rng.normal(scale=0.001, size=400), 0, 1), seed=1)
-    assert not chance["real"]
+    assert not chance["clear"]
 
 
 def test_compare_is_paired():
@@ -56,13 +56,13 @@ def test_compare_is_paired():
     outcome = rng.integers(0, 2, 400).astype(float)
     one = rng.uniform(0.05, 0.9, 400)
     result = compare(outcome, one, one + 0.001 * (1 - 2 * outcome), seed=1)  # a hair worse on each game
-    assert result["real"]
+    assert result["clear"]
     assert result["high"] < 0
 
 
 def test_compare_of_equals_is_no_difference():
     result = compare([1, 0, 1], [0.6, 0.4, 0.5], [0.6, 0.4, 0.5], seed=1)
-    assert (result["difference"], result["low"], result["high"], result["real"]) == (0, 0, 0, False)
+    assert (result["difference"], result["low"], result["high"], result["clear"]) == (0, 0, 0, False)
 
 
 def test_reliability_by_hand():
@@ -70,6 +70,16 @@ def test_reliability_by_hand():
     assert bins["games"].tolist() == [1, 3]
     assert bins["predicted"].tolist() == pytest.approx([0.02, (0.91 + 0.95 + 1.0) / 3])
     assert bins["observed"].tolist() == pytest.approx([1.0, 2 / 3])
+
+
+def test_ninety_five_of_a_hundred_calibrated_bins_stay_inside_their_range():
+    rng = np.random.default_rng(0)
+    inside = []
+    for _ in range(200):
+        probability = rng.uniform(size=400)
+        bins = reliability(rng.uniform(size=400) < probability, probability)
+        inside += bins["observed"].between(bins["low"], bins["high"]).tolist()
+    assert 0.94 < np.mean(inside) < 0.99  # counts are whole, so the range holds a little more than 95 %
 
 
 def test_the_intervals_are_the_same_twice():

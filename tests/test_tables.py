@@ -18,6 +18,13 @@ def test_numbers_are_rounded_and_the_best_is_bold_without_a_style():
     assert "0.148</td>" in html
 
 
+def test_numbers_without_named_digits_are_shown_whole():
+    html = tables.show(SCORES, digits={"all": 2}).to_html()
+    assert "0.15</td>" in html
+    assert "0.1283" not in html
+    assert html.count(">0</td>") == 6
+
+
 def test_the_lowest_score_is_bold_and_what_stands_aside_takes_no_part():
     html = tables.scores(SCORES, "Brier score", aside="truth").to_html()
     assert "<b>0.1483</b>" in html

@@ -30,6 +30,15 @@ def open_page(browser: Browser, width: int) -> tuple[Page, list[str]]:
     return page, wrong
 
 
+def test_a_second_book_in_the_same_place_has_the_same_bytes(tmp_path: Path):
+    books = []
+    for _ in range(2):
+        write_book(tmp_path)
+        books.append({path.relative_to(tmp_path): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()})
+        (tmp_path / "left_over.html").touch()
+    assert books[0] == books[1]
+
+
 @widths
 def test_every_link_and_picture_is_sound(browser: Browser, book: Path, width: int):
     page, wrong = open_page(browser, width)
