@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 import sys
+from copy import deepcopy
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from sphinx.application import Sphinx
+from sphinx.util.docutils import docutils_namespace
 
 from helpers.store import NOTEBOOKS
 
@@ -43,6 +45,7 @@ SETTINGS = {
         "use_fullscreen_button": False,
         "footer_content_items": [],
     },
+    "templates_path": [],
     "html_context": {"default_mode": "auto"},  # dark where the reader's system is
     "html_copy_source": False,
     "html_show_search_summary": False,  # a browser would not read it from a file
@@ -57,7 +60,7 @@ def write_book(folder: Path) -> None:
     Raises SphinxWarning where Sphinx would warn.
     """
     shutil.rmtree(folder, ignore_errors=True)  # over an older book Sphinx writes other bytes
-    with TemporaryDirectory() as place:
+    with TemporaryDirectory() as place, docutils_namespace():
         source = Path(place) / "source"
         shutil.copytree(NOTEBOOKS, source / "notebooks", ignore=shutil.ignore_patterns(".*"))
         readme = (NOTEBOOKS.parent / "README.md").read_text(encoding="utf-8")
@@ -70,7 +73,7 @@ def write_book(folder: Path) -> None:
             outdir=folder,
             doctreedir=Path(place) / "doctrees",
             buildername="html",
-            confoverrides=SETTINGS,
+            confoverrides=deepcopy(SETTINGS),  # the theme adds to its lists
             status=None,
             warning=sys.stderr,
             exception_on_warning=True,
