@@ -22,7 +22,7 @@ notebooks/*
 ```
 """
 LOOK = """
-code.literal { overflow-wrap: anywhere }
+code.literal { overflow-wrap: break-word }
 code.literal .pre { white-space: normal }
 div.highlight pre { font-size: 0.8em; white-space: pre-wrap; overflow-wrap: anywhere }
 table.dataframe { font-size: 0.85em }
