@@ -17,6 +17,7 @@ from helpers.store import CANDIDATES
 from tests.pages.conftest import take
 
 BY_HAND = "march-madness-by-hand"
+RUNS = ".ag-pinned-left-cols-container [row-id]"
 BEST_FIRST = {"order_by": ["metrics.val_brier ASC"], "output_format": "list"}
 
 
@@ -61,7 +62,11 @@ def register(page: Page, button: Locator) -> None:
 
 
 def show_columns(page: Page, names: list[str]) -> None:
-    """Take the columns that a list of runs shows at first out of it, and put these in."""
+    """Take the columns that a list of runs shows at first out of it, and put these in.
+
+    What can be put in is settled when the choice opens, so the runs have to be there by then.
+    """
+    expect(page.locator(RUNS).first).to_be_visible()
     page.get_by_role("button", name="Columns", exact=True).click()
     for name in ["Dataset", "Source", "Models", *names]:
         page.get_by_test_id("column-selector-tree").get_by_title(name, exact=True).click()
@@ -70,7 +75,7 @@ def show_columns(page: Page, names: list[str]) -> None:
 
 def listed_runs(page: Page) -> list[str]:
     """The ids of the runs in a list, from the top."""
-    rows = page.locator(".ag-pinned-left-cols-container [row-id]")
+    rows = page.locator(RUNS)
     ids = {int(row.get_attribute("row-index")): row.get_attribute("row-id") for row in rows.all()}
     return [ids[place] for place in sorted(ids)]
 
