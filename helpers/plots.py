@@ -212,23 +212,18 @@ def bracket(drawing: pd.DataFrame, title: str) -> Axes:
     Needs what Bracket.drawing gives. A tick stands where the team really took the line, a cross where it did not.
     A team that was sure to stand there has neither.
     """
-    axes = plt.subplots(figsize=(8.5, 13), layout="constrained")[1]
-    favourite, entry = drawing["label"].iloc[0], drawing["depth"].max()
+    axes = plt.subplots(figsize=(9.5, 13), layout="constrained")[1]
+    entry = drawing["depth"].max()
     drawing = drawing.assign(x=entry - drawing["depth"].astype(float), end=entry - drawing["depth"] + 1)
     drawing.loc[drawing["depth"] == entry, "x"] -= 0.6  # room for the longest names
+    drawing["on_path"] = drawing["label"] == drawing["label"].iloc[0]
     for row in drawing.itertuples():
-        colour, weight = (RED, "bold") if row.label == favourite else ("black", "normal")
-        style = {"color": colour, "weight": weight, "fontsize": 8}
-        chance = "" if row.chance == 1 else f"{_per_cent(row.chance)} % {TICKS[row.happened]}"
-        if row.depth < entry:
-            axes.text(row.x + 0.04, row.height + 0.12, chance, va="top", **style)
-        label = row.label if row.depth < entry else f"{row.label} {chance}"
-        axes.text(row.x + 0.04, row.height - 0.08, label, va="bottom", **style)
-        axes.plot([row.x, row.end], [row.height, row.height], color=_path(row.label == favourite), lw=1)
+        _bracket_names(axes, row, at_entry=row.depth == entry)
+        axes.plot([row.x, row.end], [row.height, row.height], color=RED if row.on_path else "#B0B0B0", lw=1)
         if row.depth:
             above = drawing.loc[row.parent]
-            line = _path(row.label == favourite == above["label"])
-            axes.plot([row.end, row.end], [row.height, above["height"]], color=line, lw=1)
+            colour = RED if row.on_path and above["on_path"] else "#B0B0B0"
+            axes.plot([row.end, row.end], [row.height, above["height"]], color=colour, lw=1)
     for x, stage in drawing.groupby("x")["stage"].first().items():
         axes.text(x + 0.04, -1.6, stage, fontsize=8, color=GREY)
     axes.set(xlim=(-0.6, entry + 1), ylim=(2**entry - 0.5, -2))
@@ -237,9 +232,14 @@ def bracket(drawing: pd.DataFrame, title: str) -> Axes:
     return axes
 
 
+def _bracket_names(axes: Axes, row: tuple, at_entry: bool) -> None:
+    """The team above its line and its chance below; at the entries, which stand closer, all above."""
+    style = {"color": RED if row.on_path else "black", "weight": "bold" if row.on_path else "normal", "fontsize": 8}
+    chance = "" if row.chance == 1 else f"{_per_cent(row.chance)} % {TICKS[row.happened]}"
+    axes.text(row.x + 0.04, row.height - 0.08, f"{row.label} {chance}" if at_entry else row.label, va="bottom", **style)
+    if not at_entry:
+        axes.text(row.x + 0.04, row.height + 0.12, chance, va="top", **style)
+
+
 def _per_cent(chance: float) -> str:
     return "<1" if 0 < chance < 0.005 else ">99" if 0.995 < chance < 1 else f"{100 * chance:.0f}"
-
-
-def _path(of_the_favourite: bool) -> str:
-    return RED if of_the_favourite else "#B0B0B0"

@@ -111,7 +111,7 @@ def test_the_drawing_shows_the_likeliest_team_of_each_line():
         "W02": "2 Two",
         "W03": "3 Three",
     }
-    assert drawing["happened"].to_dict() | {} == {
+    assert drawing["happened"].to_dict() == {
         "R2CH": False,
         "R1W1": False,
         "W01": True,
@@ -120,7 +120,8 @@ def test_the_drawing_shows_the_likeliest_team_of_each_line():
         "W02": True,
         "W03": True,
     }
-    assert drawing.loc[["W01", "W04", "R1W1"], "height"].tolist() == [0, 1, 0.5]
+    assert drawing.loc[["W01", "W04", "W02", "W03", "R1W1", "R2CH"], "height"].tolist() == [0, 1, 2, 3, 0.5, 1.5]
+    assert drawing.loc[["W04", "R1W2", "R2CH"], "stage"].tolist() == ["final 4", "final", "champion"]
 
 
 def test_a_season_without_seeds_is_refused():
