@@ -10,7 +10,7 @@ import pandas as pd
 
 from helpers.games import Games
 
-STAGES = {64: "round of 64", 32: "round of 32", 16: "sweet 16", 8: "elite 8", 4: "final 4", 2: "final", 1: "champion"}
+STAGES = {64: "round of 64", 32: "round of 32", 16: "sweet 16", 8: "elite 8", 4: "final 4", 2: "final", 1: "winner"}
 
 
 class Bracket:
@@ -90,7 +90,7 @@ class Bracket:
     def drawing(self, chances: dict[str, pd.Series], names: pd.Series) -> pd.DataFrame:
         """What a picture of the bracket shows from its first full round on, a slot or seed a row.
 
-        Columns: parent (its row's name in the index), depth (0 is the champion's line), height (0 is the top entry),
+        Columns: parent (its row's name in the index), depth (0 is the winner's line), height (0 is the top entry),
         stage (what a team has reached there), label (seed and name of the team likeliest to take the line), chance
         (that it does), happened (whether it did; None when not played). names maps TeamID to TeamName.
         """

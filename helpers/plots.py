@@ -182,10 +182,10 @@ def reliability(bins: pd.DataFrame) -> Axes:
     """
     axes = _axes(5.5, 4.8)
     axes.plot([0, 1], [0, 1], color=GREY, lw=1, ls=":", label="perfectly calibrated")
-    axes.vlines(bins["predicted"], bins["low"], bins["high"], color="#CCCCCC", lw=5, label="luck, 95 %")
-    axes.plot(bins["predicted"], bins["observed"], "o", color=BLUE)
+    axes.vlines(bins["predicted"], bins["low"], bins["high"], color="#CCCCCC", lw=10, label="luck, 95 %")
+    axes.plot(bins["predicted"], bins["observed"], "o", ms=5, color=BLUE)
     for row in bins.itertuples():
-        axes.annotate(f"{row.games}", (row.predicted, row.observed), xytext=(7, -4), textcoords="offset points")
+        axes.annotate(f"{row.games}", (row.predicted, row.observed), xytext=(9, -4), textcoords="offset points")
     axes.set(xlabel="predicted probability that Team1 wins", ylabel="share of those games that Team1 won")
     axes.set(title="Reliability of the predictions, with the number of games", xlim=(-0.03, 1.06), ylim=(-0.05, 1.05))
     axes.legend(frameon=False, loc="upper left")
@@ -207,7 +207,7 @@ def stage_chances(stages: pd.DataFrame, title: str) -> Axes:
 
 
 def bracket(drawing: pd.DataFrame, title: str) -> Axes:
-    """The bracket: on each line the team likeliest to take it and its chance, the likeliest champion in colour.
+    """The bracket: on each line the team likeliest to take it and its chance, the likeliest winner in colour.
 
     Needs what Bracket.drawing gives. A tick stands where the team really took the line, a cross where it did not.
     A team that was sure to stand there has neither.

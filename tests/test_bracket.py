@@ -37,7 +37,7 @@ def test_chances_of_four_teams_by_hand(bracket):
     wins = win_matrix(bracket.pairs(), [0.7, 0.75, 0.8, 0.6, 0.6, 0.55])
     table = bracket.stage_table(bracket.chances(wins))
     # Team 1 beats 4 (0.8), then meets 2 with 0.6 or 3 with 0.4: 0.8 * (0.6 * 0.7 + 0.4 * 0.75).
-    assert table["champion"].to_dict() == pytest.approx({1: 0.576, 2: 0.216, 3: 0.124, 4: 0.084})
+    assert table["winner"].to_dict() == pytest.approx({1: 0.576, 2: 0.216, 3: 0.124, 4: 0.084})
     assert table["final"].to_dict() == pytest.approx({1: 0.8, 2: 0.6, 3: 0.4, 4: 0.2})
     assert table["final 4"].tolist() == [1, 1, 1, 1]
     assert table.index[0] == 1
@@ -121,7 +121,7 @@ def test_the_drawing_shows_the_likeliest_team_of_each_line():
         "W03": True,
     }
     assert drawing.loc[["W01", "W04", "W02", "W03", "R1W1", "R2CH"], "height"].tolist() == [0, 1, 2, 3, 0.5, 1.5]
-    assert drawing.loc[["W04", "R1W2", "R2CH"], "stage"].tolist() == ["final 4", "final", "champion"]
+    assert drawing.loc[["W04", "R1W2", "R2CH"], "stage"].tolist() == ["final 4", "final", "winner"]
 
 
 def test_a_season_without_seeds_is_refused():
