@@ -83,11 +83,12 @@ def scores(table: pd.DataFrame, best_possible: float | None, title: str) -> Axes
     return axes
 
 
-def loss_curves(curves: pd.DataFrame, axes: Axes | None = None) -> Axes:
+def loss_curves(curves: pd.DataFrame, architecture: str, axes: Axes | None = None) -> Axes:
     """Both losses of a network and the epoch whose weights were kept. Needs train, validation; an epoch a row."""
     axes = axes or _axes()
     axes.plot(curves.index, curves["train"], color=GREY, ls="--", label="training")
-    axes.plot(curves.index, curves["validation"], color=BLUE, label="validation")
+    colour = ARCHITECTURE_STYLES[architecture]["color"]
+    axes.plot(curves.index, curves["validation"], color=colour, label="validation")
     best = curves["validation"].idxmin()
     axes.plot(best, curves.loc[best, "validation"], "o", color=RED, label=f"kept: epoch {best}")
     axes.set(xlabel="epoch", ylabel="loss (mean squared error)", title="Loss, epoch by epoch")
@@ -103,7 +104,7 @@ def loss_grid(curves: dict[tuple[str, float], pd.DataFrame]) -> np.ndarray:
     size = {"figsize": (3 * len(columns), 2.2 * len(rows)), "layout": "constrained"}
     grid = plt.subplots(len(rows), len(columns), sharex=True, sharey="col", squeeze=False, **size)[1]
     for (architecture, rate), curve in curves.items():
-        axes = loss_curves(curve, grid[rows.index(architecture), columns.index(rate)])
+        axes = loss_curves(curve, architecture, grid[rows.index(architecture), columns.index(rate)])
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_title(f"{architecture}, learning rate {rate:g}", fontsize=9)
         axes.get_legend().remove()
@@ -111,7 +112,7 @@ def loss_grid(curves: dict[tuple[str, float], pd.DataFrame]) -> np.ndarray:
         axes.set_ylabel("" if rate != next(iter(curves))[1] else "loss (m.s.e.)")
         axes.set_xlabel("" if axes not in grid[-1] else "epoch")
     lines = grid[0, 0].get_lines()
-    labels = ["training", "validation", "the epoch that was kept"]
+    labels = ["training", "validation (a colour for each architecture)", "the epoch that was kept"]
     grid[0, 0].figure.legend(lines, labels, ncols=3, loc="outside lower center", frameon=False)
     return grid
 
@@ -147,8 +148,7 @@ def leaderboard(board: pd.DataFrame, lines: dict[str, float]) -> Axes:
         axes.annotate(f"{row.val_brier:.4f}{arrow}", (shown, place), xytext=(8, -3), textcoords="offset points")
     for (name, score), style in zip(lines.items(), ("--", ":", "-."), strict=False):
         axes.axvline(score, color=GREY, lw=1.2, ls=style, label=f"{name}: {score:.4f}")
-    names = [f"{row.architecture}, {row.learning_rate:g}" for row in board[::-1].itertuples()]
-    axes.set_yticks(range(len(board)), names)
+    axes.set_yticks(range(len(board)), _trial_names(board[::-1]))
     axes.set(xlabel="Brier score on the validation seasons (lower is better)", ylabel="architecture, learning rate")
     axes.set_xlim(right=ALWAYS_HALF + 0.015)
     axes.set_title("The leaderboard")
@@ -156,20 +156,25 @@ def leaderboard(board: pd.DataFrame, lines: dict[str, float]) -> Axes:
     return axes
 
 
+def _trial_names(trials: pd.DataFrame) -> list[str]:
+    return [f"{row.architecture}, {row.learning_rate:g}" for row in trials.itertuples()]
+
+
 def difference(comparison: pd.DataFrame, title: str) -> Axes:
     """Paired differences of Brier scores with their intervals and the line of no difference.
 
-    Needs difference, low, high; a comparison a row, named by the index.
+    Needs architecture and learning_rate of the rival, difference, low, high; a comparison a row.
     """
     axes = _axes(height=1.4 + 0.4 * len(comparison))
     for place, row in enumerate(comparison[::-1].itertuples()):
-        axes.plot([row.low, row.high], [place, place], color=BLUE, lw=3, solid_capstyle="butt")
-        axes.plot(row.difference, place, "o", color=BLUE)
+        style = ARCHITECTURE_STYLES[row.architecture]
+        axes.plot([row.low, row.high], [place, place], color=style["color"], lw=3, solid_capstyle="butt")
+        axes.plot(row.difference, place, ms=8, **style)
     axes.axvline(0, color=RED, lw=1.2, ls="--")
     axes.annotate(
         "no difference", (0, 1), xycoords=("data", "axes fraction"), xytext=(4, -10), textcoords="offset points"
     )
-    axes.set_yticks(range(len(comparison)), comparison.index[::-1])
+    axes.set_yticks(range(len(comparison)), _trial_names(comparison[::-1]))
     axes.set(xlabel="difference of the Brier scores (left of 0: the winner is better)", ylim=(-0.6, len(comparison)))
     axes.set_title(title)
     return axes

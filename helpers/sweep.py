@@ -191,7 +191,7 @@ def _train_and_register(trial: Trial, split: Split) -> ModelVersion:
     runs.log_games(split.train[[*columns, OUTCOME]], OUTCOME, trial.data)
     runs.log_losses(fit.curves)
     runs.log_predictions(split.validation[[*MATCHUP, OUTCOME]], predictions)
-    axes = plots.loss_curves(fit.curves, Figure(figsize=(7.5, 3.8)).add_subplot())
+    axes = plots.loss_curves(fit.curves, trial.architecture, Figure(figsize=(7.5, 3.8)).add_subplot())
     with rc_context({"svg.fonttype": "none"}):  # text as text: a third of the time of a PNG
         mlflow.log_figure(axes.figure, "loss_curves.svg")
     model = registry.log_network(fit.network, features, predictions)
