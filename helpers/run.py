@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -18,7 +19,7 @@ CELL_SECONDS = 900
 def run_notebooks(output: Path, parameters: dict[str, object]) -> None:
     """Execute every notebook in notebooks/, in order, into the folder output, and print each one's name and time.
 
-    Each notebook gets those parameters that it declares. Raises ValueError for a name that none declares, and
+    The pictures they show come along. Each notebook gets those parameters that it declares. Raises ValueError for a name that none declares, and
     RuntimeError as run_notebook does.
     """
     paths = sorted(NOTEBOOKS.glob("*.ipynb"))
@@ -27,7 +28,7 @@ def run_notebooks(output: Path, parameters: dict[str, object]) -> None:
     unknown = sorted(set(parameters) - known)
     if unknown:
         raise ValueError(f"No notebook has a parameter {', '.join(unknown)}; there are {', '.join(sorted(known))}.")
-    output.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(NOTEBOOKS / "images", output / "images", dirs_exist_ok=True)  # for the pages that show them
     for path in paths:
         start = time.perf_counter()
         given = {name: value for name, value in parameters.items() if name in declared[path]}

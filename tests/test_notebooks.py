@@ -168,10 +168,11 @@ def test_a_notebook_opens_and_closes_as_the_others(path):
 
 
 @every_notebook
-def test_links_lead_to_a_notebook_that_exists(path):
+def test_links_lead_to_a_file_that_exists_before_the_run_and_after_it(chains, path):
     text = "".join(cell.source for cell in nbformat.read(path, as_version=4).cells)
     for target in re.findall(r"\]\(([^)#:]+)\)", text):
-        assert (path.parent / target).exists(), target
+        for folder in (NOTEBOOKS, chains[0][0]):
+            assert (folder / target).exists(), f"{folder / target}"
 
 
 @every_notebook

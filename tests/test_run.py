@@ -26,7 +26,7 @@ def one_notebook(folder: Path, monkeypatch, *sources: str) -> None:
     cells = [nbformat.v4.new_code_cell(source) for source in ("EPOCHS = 1", *sources)]
     cells[0].metadata["tags"] = ["parameters"]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    folder.mkdir()
+    (folder / "images").mkdir(parents=True)
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), folder / "00_probe.ipynb")
     monkeypatch.setattr(run, "NOTEBOOKS", folder)
 
@@ -88,7 +88,7 @@ def test_the_last_notebook_says_so_when_there_is_no_champion(tmp_path, monkeypat
 
 def check_stops(tmp_path: Path, monkeypatch, number: str, sentence: str) -> None:
     (path,) = [path for path in PATHS if path.stem.startswith(number)]
-    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / "images").mkdir(parents=True)
     (tmp_path / "notebooks" / path.name).write_bytes(path.read_bytes())
     monkeypatch.setattr(run, "NOTEBOOKS", tmp_path / "notebooks")
     with pytest.raises(RuntimeError, match=sentence):
