@@ -19,8 +19,8 @@ CELL_SECONDS = 900
 def run_notebooks(output: Path, parameters: dict[str, object]) -> None:
     """Execute every notebook in notebooks/, in order, into the folder output, and print each one's name and time.
 
-    The pictures they show come along. Each notebook gets those parameters that it declares. Raises ValueError for a name that none declares, and
-    RuntimeError as run_notebook does.
+    The pictures they show come along. Each notebook gets those parameters that it declares. Raises ValueError for a
+    name that none declares, and RuntimeError as run_notebook does.
     """
     paths = sorted(NOTEBOOKS.glob("*.ipynb"))
     declared = {path: papermill.inspect_notebook(str(path)) for path in paths}
