@@ -1,12 +1,11 @@
 # Values for the notebooks' parameters follow the target, as in: make run SOURCE=my/games EPOCHS=20
-# Folders given so are relative to where make runs.
+# Folders given so are relative to where make runs. STORE and PORT may also come from the environment.
 PYTHON ?= python3
-STORE ?= store
-PORT ?= 5000
 RESOLUTION ?= highest
 
-parameters = $(filter-out PYTHON=% PORT=%,$(MAKEOVERRIDES))
-store_uri = $(if $(findstring ://,$(STORE)),$(STORE),sqlite:///$(abspath $(STORE))/mlflow.db)
+# The shell puts the values in, from the environment that make gives it, so that they may hold spaces and quotes.
+given = $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name)))
+parameters = $(foreach name,$(filter-out PYTHON PORT RESOLUTION,$(given)),"$(name)=$$$(name)")
 python = .venv/bin/python
 
 .PHONY: run notebooks pictures book test faults bench lab ui lint lock
@@ -40,8 +39,7 @@ lab: .venv/ready
 	$(python) -m jupyterlab --ip=127.0.0.1 --notebook-dir=notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
 
 ui: .venv/ready
-	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true \
-	$(python) -m mlflow ui --host 127.0.0.1 --port $(PORT) --backend-store-uri "$(store_uri)"
+	$(python) -m helpers.pages
 
 lint: .venv/ready
 	$(python) -m ruff check .

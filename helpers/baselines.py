@@ -10,6 +10,7 @@ from sklearn.preprocessing import StandardScaler
 
 from helpers.features import FEATURE_SETS, OUTCOME
 from helpers.scoring import brier_score
+from helpers.surroundings import without_autologging
 
 TEAM_NUMBERS = ["WinRatio14", "WinRatio", "Elo", "Seed", "CarriedElo", "Margin"]
 SEEDS = [f"Team{side}_{feature}" for side in (1, 2) for feature in ("Seed", "Seed_women")]
@@ -52,6 +53,7 @@ def choose_features(train: pd.DataFrame, validation: pd.DataFrame) -> str:
     )
 
 
+@without_autologging()
 def _logistic(train: pd.DataFrame, games: pd.DataFrame, columns: list[str]) -> np.ndarray:
     """A logistic regression on the differences of the teams' features, so that p(A, B) = 1 - p(B, A) here too."""
     model = make_pipeline(StandardScaler(with_mean=False), LogisticRegression(fit_intercept=False, max_iter=10_000))

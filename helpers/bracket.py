@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import combinations
+from contextlib import suppress
+from itertools import chain, combinations
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ STAGES = {64: "round of 64", 32: "round of 32", 16: "sweet 16", 8: "elite 8", 4:
 class Bracket:
     """How one tournament of one league is wired: slots are won by a team, leaves are the teams' seeds.
 
-    Raises LookupError when that league and season have no seeds or no slots.
+    Raises LookupError when that league and season have no seeds or no slots, or not all of them.
     """
 
     def __init__(self, games: Games, league: str, season: int) -> None:
@@ -25,11 +26,13 @@ class Bracket:
             table[(table["League"] == league) & (table["Season"] == season)]
             for table in (games.seeds, games.slots, games.tourney)
         )
-        if seeds.empty or slots.empty:
-            raise LookupError(f"League {league!r} has no seeds or no slots for {season}; choose another season.")
         self.team = dict(zip(seeds["Seed"], seeds["TeamID"], strict=True))
         self.children = {row.Slot: (row.StrongSeed, row.WeakSeed) for row in slots.itertuples()}
-        self.final = next(iter(set(self.children) - {child for pair in self.children.values() for child in pair}))
+        fed = set(chain.from_iterable(self.children.values()))
+        finals, entries = set(self.children) - fed, fed - set(self.children)
+        if len(finals) != 1 or not entries <= set(self.team):
+            raise LookupError(f"League {league!r} lacks seeds or slots for {season}; choose another season.")
+        (self.final,) = finals
         self.games = {frozenset(pair): pair[0] for pair in zip(played["WTeamID"], played["LTeamID"], strict=True)}
 
     def walk(self, slot: str | None = None, depth: int = 0) -> Iterator[tuple[str, int]]:
@@ -115,6 +118,37 @@ def _with_heights(lines: pd.DataFrame) -> pd.DataFrame:
         here = lines.index[lines["depth"] == depth]
         lines.loc[here, "height"] = lines.groupby("parent")["height"].mean().reindex(here)
     return lines
+
+
+def newest_brackets(games: Games, season: int | None = None) -> dict[str, Bracket]:
+    """The brackets, by league, of a season, or of the newest one before it where a league has all seeds and slots.
+
+    None stands for the newest season. Leagues whose seeds or slots are not there yet are left out. Raises LookupError
+    when no such season has a bracket.
+    """
+    seasons = sorted(games.seeds["Season"].unique(), reverse=True)
+    for candidate in (known for known in seasons if season is None or known <= season):
+        brackets = {}
+        for league in games.regular["League"].unique():
+            with suppress(LookupError):
+                brackets[league] = Bracket(games, league, candidate)
+        if brackets:
+            return brackets
+    raise LookupError(f"No season up to {season or 'the newest'} has a bracket: seeds or slots are missing.")
+
+
+def forecast_pairs(teams: pd.DataFrame, season: int | None = None) -> pd.DataFrame:
+    """Every two teams of a league that played in a regular season, by default the newest, as all_pairs gives them.
+
+    teams is what features.team_features gives; all its leagues of that season are in it, seeded or not. Raises
+    LookupError when that season has none.
+    """
+    known = teams.index.get_level_values("Season")
+    season = known.max() if season is None else season
+    if season not in known:
+        raise LookupError(f"SEASON is {season}; these games have regular seasons from {known.min()} to {known.max()}.")
+    members = teams.xs(season, level="Season").index.to_frame(index=False).groupby("League")["TeamID"]
+    return pd.concat([all_pairs(league, season, list(ids)) for league, ids in members], ignore_index=True)
 
 
 def win_matrix(pairs: pd.DataFrame, probability: np.ndarray) -> pd.DataFrame:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-
 import mlflow
 import pandas as pd
-from mlflow.entities import ViewType
+from mlflow.entities import Run, ViewType
 from mlflow.entities.model_registry import ModelVersion
 
-from helpers.registry import find_version
+from helpers import registry
+from helpers.registry import objection, run_of, state_of
 from helpers.store import CANDIDATES, PRODUCT, plain
 
 MADE_OF = {
@@ -21,7 +20,7 @@ MADE_OF = {
     "data": str,
     "val_brier": float,
 }
-VALID_RUN = "attributes.status = 'FINISHED' and tags.trial != '' and metrics.val_brier >= 0 and metrics.val_brier <= 1"
+VALID_RUN = "attributes.status = 'FINISHED' and metrics.val_brier >= 0 and metrics.val_brier <= 1"
 TOP = 20  # of so many best runs one usually has a valid version
 
 
@@ -47,31 +46,40 @@ def leaderboard(data: str) -> pd.DataFrame:
 def _candidates(data: str) -> pd.DataFrame:
     """All candidate versions for these data, from their tags, each with the reason why it is not valid, or ""."""
     found = mlflow.search_model_versions(filter_string=f"name LIKE '{PRODUCT}-%'")
-    versions = [version for version in found if version.name in CANDIDATES]
-    made_of = pd.DataFrame([_made_of(version) for version in versions], columns=list(MADE_OF))
-    board = made_of.assign(
-        model=[version.name for version in versions],
-        version=[int(version.version) for version in versions],
-        run_id=[version.run_id for version in versions],
-        trial=[version.tags.get("trial") for version in versions],
-    )
     bad_runs = _runs_that_do_not_count()
-    reasons = pd.Series([bad_runs.get(version.run_id, "") for version in versions], dtype=str)
-    reasons = reasons.mask(~board["val_brier"].between(0, 1), "its val_brier is no number from 0 to 1")
-    usable = pd.Series([_is_usable(version) for version in versions], dtype=bool)
-    reasons = reasons.mask(~usable, "it is archived or was never ready")
-    reasons = reasons.mask(board["data"].isna(), "it was not registered by a trial")
-    return board.assign(reason=reasons)[board["data"].isna() | (board["data"] == data)]
+    rows = [_row(version, bad_runs.get(version.run_id, "")) for version in found if version.name in CANDIDATES]
+    board = pd.DataFrame(rows, columns=[*MADE_OF, "model", "version", "run_id", "trial", "reason"])
+    return board[board["data"].isna() | (board["data"] == data)]
 
 
-def _is_usable(version: ModelVersion) -> bool:
-    return version.status == "READY" and version.current_stage != "Archived"
+def _row(version: ModelVersion, state: str, run: Run | None = None) -> dict[str, object]:
+    """A version as a row of the leaderboard; state is what registry.state_of says of its run."""
+    made_of = _made_of(version)
+    row = {"model": version.name, "version": int(version.version), "run_id": version.run_id}
+    return {**made_of, **row, "trial": version.tags.get("trial"), "reason": _reason(version, made_of, state, run)}
+
+
+def _reason(version: ModelVersion, made_of: dict[str, object], state: str, run: Run | None) -> str:
+    if not made_of:
+        return "it was not registered by a trial"
+    if f"{PRODUCT}-{made_of['architecture']}" != version.name:
+        return "it was copied from another model"
+    if not 0 <= made_of["val_brier"] <= 1:
+        return "its val_brier is no number from 0 to 1"
+    return objection(version, state, run)
+
+
+def why_not(version: ModelVersion, data: str) -> str:
+    """Why a version is no candidate for the data with this fingerprint, or "": the leaderboard's rule, for one."""
+    run = run_of(version)
+    row = _row(version, state_of(run), run)
+    return row["reason"] or ("" if row["data"] == data else "it was scored on other games")
 
 
 def _made_of(version: ModelVersion) -> dict[str, object]:
-    """What registry.register kept in the version's tag, or nothing, should somebody have edited it."""
+    """What is needed of what the version is made of, or nothing, should somebody have edited it."""
+    made_of = registry.made_of(version)
     try:
-        made_of = json.loads(version.tags["candidate"])
         return {name: kind(made_of[name]) for name, kind in MADE_OF.items()}
     except (KeyError, TypeError, ValueError):
         return {}
@@ -102,12 +110,17 @@ def best_version(data: str) -> ModelVersion:
     )
     best: list[tuple[float, int, int, ModelVersion]] = []
     for run in runs:
-        score, name = run.data.metrics["val_brier"], f"{PRODUCT}-{run.data.params['architecture']}"
-        if best and score > best[0][0]:
-            return min(best)[-1]
-        version = find_version(name, run.data.tags["trial"])
-        if version and version.run_id == run.info.run_id and _is_usable(version):
-            best.append((score, CANDIDATES.index(name), int(version.version), version))
-    # None of the first few is valid, or all are equal: the leaderboard reads every one.
-    first = leaderboard(data).iloc[0]
-    return mlflow.MlflowClient().get_model_version(first["model"], str(first["version"]))
+        if best and run.data.metrics["val_brier"] > best[0][0]:
+            break
+        versions = mlflow.search_model_versions(filter_string=f"run_id = '{run.info.run_id}'")
+        rows = [(_row(version, "", run), version) for version in versions if version.name in CANDIDATES]
+        best += [
+            (row["val_brier"], CANDIDATES.index(row["model"]), row["version"], v)
+            for row, v in rows
+            if not row["reason"]
+        ]
+    else:
+        # None of the first few is valid, or all are equal: the leaderboard reads every one.
+        first = leaderboard(data).iloc[0]
+        return mlflow.MlflowClient().get_model_version(first["model"], str(first["version"]))
+    return min(best)[-1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,13 @@ _FILES = {
     "teams": ("Teams.csv", ["TeamID", "TeamName"]),
 }
 _ALL_SCORES = "RegularSeasonCompactResults.csv"
+_KEYS = [  # a table, what is wrong where two of its rows agree in the columns that follow
+    ("seeds", "this seed was given before in this season", "Season", "Seed"),
+    ("seeds", "this team has another seed in this season", "Season", "TeamID"),
+    ("slots", "this slot stands here twice", "Season", "Slot"),
+    ("teams", "this team stands here twice", "TeamID"),
+]
+_SAVE = "where a spreadsheet saved the file, save it again as CSV with commas, in UTF-8"
 _TEXT = {  # column: what its values look like, as a pattern and in words
     "WLoc": (r"[HAN]", "H, A or N"),
     "Seed": (r"[W-Z]\d\d[ab]?", "a region W to Z, two digits, and a or b for a play-in"),
@@ -101,14 +109,24 @@ def _read_league(folder: Path, league: str) -> dict[str, pd.DataFrame]:
         raise FileNotFoundError(f"{folder} lacks {', '.join(missing)}; download Kaggle's files once more.")
     tables = {name: _read_table(folder / (league + file), columns) for name, (file, columns) in _FILES.items()}
     files = {name: league + file for name, (file, _) in _FILES.items()}
+    for name, what, *key in _KEYS:
+        _refuse(tables[name], tables[name].duplicated(key), files[name], what, *key)
     if (folder / (league + _ALL_SCORES)).exists():
         scores = _read_table(folder / (league + _ALL_SCORES), _RESULT)
         _check_league(tables | {"regular": scores}, files | {"regular": league + _ALL_SCORES})
         tables = _add_games_without_box_score(tables, scores)
+    else:
+        tables = _from_the_first_regular_season(tables)
     _check_league(tables, files)
     for table in tables.values():
         table.insert(0, "League", league)
     return tables
+
+
+def _from_the_first_regular_season(tables: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """Kaggle's tournaments go back to seasons that have no box scores, where no team can be described."""
+    first = tables["regular"]["Season"].min()
+    return {name: table[table["Season"] >= first] if "Season" in table else table for name, table in tables.items()}
 
 
 def _add_games_without_box_score(tables: dict[str, pd.DataFrame], scores: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -126,18 +144,36 @@ def _add_games_without_box_score(tables: dict[str, pd.DataFrame], scores: pd.Dat
 def _read_table(path: Path, columns: list[str]) -> pd.DataFrame:
     try:
         table = pd.read_csv(path)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path.name}, row {_first_unreadable(path)}: a letter is not in UTF-8; {_SAVE}.") from error
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise ValueError(f"{path.name} is not a table: {str(error).strip()}; download it once more.") from error
     for column in columns:
         if column not in table:
-            near = difflib.get_close_matches(column, map(str, table.columns), n=1)
-            remedy = f"is {near[0]!r} the one? Rename it" if near else "download the file once more"
-            raise ValueError(f"{path.name} has no column {column!r}; {remedy}.")
+            raise ValueError(f"{path.name} has no column {column!r}; {_remedy(column, list(map(str, table)))}.")
         _check_column(table, column, path.name)
     table = table[columns].astype({column: "int64" for column in columns if column not in _TEXT})
     if "WScore" in columns:
         _check_games(table, path.name)
     return table
+
+
+def _first_unreadable(path: Path) -> int:
+    """The first row of a file that is not UTF-8, counted from 1."""
+    content = path.read_bytes()
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return content.count(b"\n", 0, error.start) + 1
+    raise ValueError(f"{path} changed while it was read; try again.")
+
+
+def _remedy(column: str, names: list[str]) -> str:
+    """What to do about a column that is not among the names."""
+    if len(names) == 1 and re.search(r"[;\t]", names[0]):
+        return f"its columns are not separated by commas; {_SAVE}"
+    near = difflib.get_close_matches(column, names, n=1)
+    return f"is {near[0]!r} the one? Rename it" if near else "download the file once more"
 
 
 def _check_column(table: pd.DataFrame, column: str, file: str) -> None:

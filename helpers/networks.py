@@ -5,9 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import re
+import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from numbers import Real
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -16,6 +21,7 @@ import pandas as pd
 from pandas.api.types import is_float_dtype, is_integer_dtype
 
 from helpers.features import OUTCOME, Split, mirror
+from helpers.surroundings import shared, take_hold, taken_away, without_autologging
 
 if TYPE_CHECKING:
     import keras
@@ -24,6 +30,13 @@ if TYPE_CHECKING:
 ARCHITECTURES = {"small": (64,), "medium": (64, 64), "large": (128, 64, 64)}  # hidden units, layer by layer
 BATCH_SIZE = 32
 PATIENCE = 10
+STEADY = {  # keras.config's own values, whatever keras.json or a start-up file says
+    "floatx": "float32",
+    "epsilon": 1e-7,
+    "dtype_policy": "float32",
+    "max_epochs": None,
+    "max_steps_per_epoch": None,
+}
 
 _one_at_a_time = threading.Lock()  # for threads that train: they share the twins
 _twins: dict[tuple, keras.Model] = {}
@@ -41,25 +54,82 @@ class Fit:
 
 
 def start_keras() -> ModuleType:
-    """Keras, imported on the first call (5 to 20 s) without the lines that TensorFlow's start-up prints.
+    """Keras on TensorFlow, imported on the first call (5 to 20 s), whatever variables and keras.json ask for.
 
-    They come from C++, past Python's own logging, and land in whichever cell is running.
+    Raises RuntimeError that names the setting where it is too late: Keras or TensorFlow was imported with it before,
+    or Keras does not start with its file of settings.
     """
+    take_hold()
+    return _import_keras()
+
+
+@cache
+def _import_keras() -> ModuleType:
+    late = sorted(name for name in taken_away if not name.startswith(("MLFLOW_", "_MLFLOW_", "KERAS_")))
+    if late and "tensorflow" in sys.modules:
+        settings = ", ".join(f"{name}={taken_away[name]}" for name in late)
+        raise RuntimeError(f"TensorFlow was imported before with {settings}; unset that and start this kernel again.")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
+    file = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "keras.json"
     try:
-        import keras
-        import tensorflow  # noqa: F401  the rest of what MLflow loads, in the same silence
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
-        os.close(nowhere)
+        with _stderr_shut():
+            import keras
+            import tensorflow  # noqa: F401  the rest of what MLflow loads, in the same silence
+    except (AttributeError, TypeError, ValueError) as error:
+        if not file.exists():
+            raise
+        raise RuntimeError(f"Keras does not start with what {file} says; mend or delete that file: {error}") from error
+    if keras.backend.backend() != "tensorflow":
+        raise RuntimeError(
+            f"Keras was imported before with KERAS_BACKEND={keras.backend.backend()}; start this kernel again without."
+        )
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of retracing at the fifth network
     keras.config.disable_interactive_logging()  # predictions through MLflow would draw progress bars
     return keras
 
 
+@contextmanager
+def _stderr_shut() -> Iterator[None]:
+    """Nothing is printed to stderr inside, not even from C++, past Python's own logging."""
+    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(nowhere)
+
+
+@shared
+@contextmanager
+def steady_keras() -> Iterator[None]:
+    """Keras' own settings inside, without autologging, whatever a start-up file or keras.json chose; theirs afterwards.
+
+    A trial's key does not name them, so they must not decide what its network turns out to be.
+    """
+    keras = start_keras()
+    import tensorflow as tf
+
+    there = {name: value for name, value in STEADY.items() if hasattr(keras.config, f"set_{name}")}
+    before = {name: getattr(keras.config, name)() for name in there}
+    eager, compiled = tf.config.functions_run_eagerly(), tf.config.optimizer.get_jit()
+    _set_up(keras, tf, there, eager=False, compiled=False)
+    try:
+        with without_autologging():
+            yield
+    finally:
+        _set_up(keras, tf, before, eager, compiled)
+
+
+def _set_up(keras: ModuleType, tf: ModuleType, settings: dict[str, object], eager: bool, compiled: str | bool) -> None:
+    for name, value in settings.items():
+        getattr(keras.config, f"set_{name}")(value)
+    tf.config.run_functions_eagerly(eager)
+    tf.config.optimizer.set_jit(compiled)
+
+
+@steady_keras()
 def build_network(architecture: str, games: pd.DataFrame, seed: int) -> keras.Model:
     """An untrained network of a name in ARCHITECTURES for raw feature columns, Team1's half first.
 
@@ -98,6 +168,7 @@ def train(architecture: str, split: Split, columns: list[str], learning_rate: fl
     return fit(network, split.train, split.validation, columns, learning_rate, epochs, seed)
 
 
+@steady_keras()
 def fit(
     network: keras.Model,
     train: pd.DataFrame,
@@ -209,3 +280,18 @@ def predict(network: keras.Model, games: pd.DataFrame | np.ndarray) -> np.ndarra
     # Called and not network.predict, which would trace a graph first; in parts, for the hidden layers' memory.
     parts = [np.asarray(network(rows[i : i + 65536], training=False)) for i in range(0, len(rows), 65536)]
     return np.concatenate(parts)[:, 0].astype(float) if parts else np.empty(0)
+
+
+def tolerance(network: keras.Model, games: pd.DataFrame | np.ndarray) -> float:
+    """How far apart two ways or two processors may be when they ask the same network about the same games.
+
+    The logit is the difference of two strengths, each rounded to float32 at its own size, and the sigmoid's slope is
+    at most 1/4: one way was seen to be up to 0.8 * eps * the largest strength away from the exact answers, so two
+    ways may be 4 times eps * that strength apart. What is more than 0.01 apart is no rounding. games as in predict.
+    """
+    rows = np.asarray(games, "float32")
+    half = rows.shape[1] // 2
+    sides = (rows, np.hstack([rows[:, half:], rows[:, :half]]))
+    scaler, stack = network.get_layer("scaler"), network.get_layer("stack")
+    strengths = [float(np.abs(stack(scaler(side))).max(initial=1)) for side in sides]
+    return min(0.01, 4 * float(np.finfo("float32").eps) * max(strengths))

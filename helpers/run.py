@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import shutil
 import sys
 import time
@@ -10,17 +11,23 @@ from pathlib import Path
 
 import nbformat
 import papermill
+from jupyter_client import AsyncKernelManager
 
-from helpers.store import NOTEBOOKS
+from helpers.parameters import RULES, check_parameters
+from helpers.store import NOTEBOOKS, is_address
+from helpers.surroundings import environment
 
 CELL_SECONDS = 900
+# A pipeline's backend would leave the pictures out, and a kernel named python3 may belong to another environment.
+KERNEL = {"MPLBACKEND": None, "JUPYTER_PATH": None, "JUPYTER_PREFER_ENV_PATH": "1"}
 
 
 def run_notebooks(output: Path, parameters: dict[str, object]) -> None:
     """Execute every notebook in notebooks/, in order, into the folder output, and print each one's name and time.
 
     The pictures they show come along. Each notebook gets those parameters that it declares. Raises ValueError for a
-    name that none declares, and RuntimeError as run_notebook does.
+    name that none declares or a value that cannot be, and RuntimeError as run_notebook does, or where output cannot
+    be written.
     """
     paths = sorted(NOTEBOOKS.glob("*.ipynb"))
     declared = {path: papermill.inspect_notebook(str(path)) for path in paths}
@@ -28,7 +35,11 @@ def run_notebooks(output: Path, parameters: dict[str, object]) -> None:
     unknown = sorted(set(parameters) - known)
     if unknown:
         raise ValueError(f"No notebook has a parameter {', '.join(unknown)}; there are {', '.join(sorted(known))}.")
-    shutil.copytree(NOTEBOOKS / "images", output / "images", dirs_exist_ok=True)  # for the pages that show them
+    check_parameters(**{name: value for name, value in parameters.items() if name in RULES})
+    try:
+        shutil.copytree(NOTEBOOKS / "images", output / "images", dirs_exist_ok=True)  # for the pages that show them
+    except (OSError, shutil.Error) as error:
+        raise RuntimeError(_cannot_write(output, error)) from error
     for path in paths:
         start = time.perf_counter()
         given = {name: value for name, value in parameters.items() if name in declared[path]}
@@ -40,21 +51,51 @@ def run_notebooks(output: Path, parameters: dict[str, object]) -> None:
 def run_notebook(path: Path, output: Path, parameters: dict[str, object]) -> None:
     """Execute one notebook into the file output.
 
-    Raises RuntimeError with notebook and cell for a cell that fails, takes too long, or takes its kernel down.
+    Raises RuntimeError with notebook and cell for a cell that fails, takes too long, or takes its kernel down, and
+    with the folder where output cannot be written.
     """
     try:
-        papermill.execute_notebook(
-            path,
-            output,
-            parameters,
-            cwd=path.parent,
-            progress_bar=False,
-            execution_timeout=CELL_SECONDS,
-            extra_arguments=["--log-level=ERROR"],  # the kernel would warn of TCP on the loopback at every start
-        )
+        with environment(KERNEL):
+            papermill.execute_notebook(
+                path,
+                output,
+                parameters,
+                cwd=path.parent,
+                progress_bar=False,
+                execution_timeout=CELL_SECONDS,
+                extra_arguments=["--log-level=ERROR"],  # the kernel would warn of TCP on the loopback at every start
+                **_interrupt_cells_alone(),
+            )
+    except OSError as error:
+        raise RuntimeError(_cannot_write(output.parent, error)) from error
     except Exception as error:  # a failed cell, a dead kernel and a timeout share no class
         where = f"{path.name}, code cell {_last_started(output)}"
         raise RuntimeError(f"{where} stopped: {str(error).strip()}\nWhat ran is in {output}.") from error
+
+
+def _cannot_write(folder: Path, error: OSError) -> str:
+    return f"The folder {folder} cannot be written: {error.strerror or error}; make room or give the right to write."
+
+
+def _interrupt_cells_alone() -> dict[str, object]:
+    """What keeps jupyter_client from interrupting a kernel that runs no cell, as arguments of papermill's.
+
+    It begins every shutdown with a SIGINT, which may meet the end of the kernel's last reply and is then reported as
+    an error. A cell under way needs it, to close what it has open.
+    """
+    under_way: set[int] = set()
+
+    class Manager(AsyncKernelManager):
+        async def _async_interrupt_kernel(self) -> None:
+            if under_way:
+                await super()._async_interrupt_kernel()
+
+    return {
+        "kernel_manager_class": Manager,
+        "on_cell_execute": lambda cell, cell_index: under_way.add(cell_index),
+        # Not called where papermill is interrupted, or a cell takes too long: that cell stays under way.
+        "on_cell_executed": lambda cell, cell_index, execute_reply: under_way.discard(cell_index),
+    }
 
 
 def _last_started(output: Path) -> int:
@@ -76,7 +117,7 @@ def read_parameters(arguments: list[str]) -> dict[str, object]:
 
 def _value(name: str, text: str) -> object:
     if name in ("SOURCE", "STORE"):
-        named = text in ("simulated", "kaggle", "databricks") or "://" in text
+        named = not text or text in ("simulated", "kaggle") or is_address(text)
         return text if named else str(Path(text).resolve())
     try:
         return ast.literal_eval(text)
@@ -85,7 +126,8 @@ def _value(name: str, text: str) -> object:
 
 
 if __name__ == "__main__":
+    chosen = [f"STORE={os.environ['STORE']}"] if os.environ.get("STORE") else []  # as every target of make takes it
     try:
-        run_notebooks(NOTEBOOKS.parent / "build", read_parameters(sys.argv[1:]))
+        run_notebooks(NOTEBOOKS.parent / "build", read_parameters([*chosen, *sys.argv[1:]]))
     except (RuntimeError, ValueError) as error:
         sys.exit(f"\n{error}")

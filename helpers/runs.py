@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import platform
+import re
 import signal
 import threading
 import time
@@ -15,7 +16,8 @@ import mlflow
 import numpy as np
 import pandas as pd
 import psutil
-from mlflow.entities import Metric, Run
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Run
+from mlflow.tracking.context.registry import resolve_tags
 
 from helpers.store import CANDIDATES, plain
 
@@ -23,38 +25,60 @@ PREDICTIONS = "validation_predictions.csv"
 BEAT_SECONDS = 5
 DEAD_SECONDS = 30  # without a beat, for a run of another machine; clocks should agree to a few seconds
 
+CLAIM = {"trial": "[A-Za-z0-9-]+", "owner": r".+ \d+ \d+", "heartbeat": r"\d+(\.\d+)?"}  # a claim's tags, as patterns
+
 _claimed: set[str] = set()  # the runs that this process is at work on
 
 
-def claim(experiment: str, trial: str, name: str) -> mlflow.ActiveRun | None:
-    """A new run, now the active one, that holds a trial; or None if another living run holds it.
+def claim(experiment: str, trial: str, name: str) -> str | None:
+    """The id of a new run that holds a trial; or None if another living run holds it.
 
-    Of two that come at the same moment, the one that started first keeps the trial. heartbeat gives it up. Raises
-    LookupError when there is no such experiment.
+    Of two that come at the same moment, the one that started first keeps the trial. held gives it up. The run is made
+    by the client: mlflow.start_run would go on with the run of MLFLOW_RUN_ID, whoever's it is. Raises LookupError when
+    there is no such experiment.
     """
-    home = mlflow.get_experiment_by_name(experiment)
-    if home is None:
+    home, client = mlflow.get_experiment_by_name(experiment), mlflow.MlflowClient()
+    if home is None or home.lifecycle_stage != "active":
         raise LookupError(f"This STORE has no experiment {experiment!r}, so no trial can run in it.")
     if living_runs(home.experiment_id, trial):
         return None
     tags = {"trial": trial, "owner": _owner(), "heartbeat": f"{time.time():.0f}"}
-    run = mlflow.start_run(experiment_id=home.experiment_id, run_name=name, tags=tags, nested=True)
-    _claimed.add(run.info.run_id)
+    run_id = client.create_run(home.experiment_id, tags=resolve_tags(tags), run_name=name).info.run_id
+    _claimed.add(run_id)
     try:
-        first = living_runs(home.experiment_id, trial)[0]
+        first = living_runs(home.experiment_id, trial)[:1]
     except BaseException:
-        _give_up(run)
+        _give_up(run_id)
         raise
-    if first == run.info.run_id:
-        return run
-    _give_up(run)
-    mlflow.delete_run(run.info.run_id)
+    if first == [run_id]:
+        return run_id
+    _give_up(run_id)
+    client.delete_run(run_id)
     return None
 
 
-def _give_up(run: mlflow.ActiveRun) -> None:
-    _claimed.discard(run.info.run_id)
-    mlflow.end_run("KILLED")
+def _give_up(run_id: str) -> None:
+    _claimed.discard(run_id)
+    mlflow.MlflowClient().set_terminated(run_id, "KILLED")
+
+
+@contextmanager
+def held(run_id: str) -> Iterator[None]:
+    """Keep a claim alive while the work inside is done, then close its run: as FINISHED, or FAILED with the reason."""
+    client = mlflow.MlflowClient()
+    with heartbeat(run_id):
+        try:
+            yield
+        except BaseException as error:
+            client.set_tag(run_id, "reason", reason(error))
+            client.set_terminated(run_id, "FAILED")
+            raise
+        client.set_terminated(run_id, "FINISHED")
+
+
+def reason(error: BaseException) -> str:
+    """An error in at most 500 characters, as it is kept in a tag and shown in a table."""
+    return f"{type(error).__name__}: {error}"[:500]
 
 
 @contextmanager
@@ -85,7 +109,7 @@ def living_runs(experiment_id: str, trial: str) -> list[str]:
         output_format="list",
     )
     runs.sort(key=lambda run: (run.info.start_time, run.info.run_id))
-    return [run.info.run_id for run in runs if _lives(run)]
+    return [run.info.run_id for run in runs if _is_a_claim(run) and _lives(run)]
 
 
 def close_dead_runs() -> None:
@@ -94,23 +118,27 @@ def close_dead_runs() -> None:
     for run in mlflow.search_runs(
         experiment_names=CANDIDATES, filter_string="attributes.status = 'RUNNING'", output_format="list"
     ):
-        if "trial" in run.data.tags and not _lives(run):
+        if _is_a_claim(run) and not _lives(run):
             registered = client.search_model_versions(f"run_id = '{run.info.run_id}'")
             if not registered:
                 client.set_tag(run.info.run_id, "reason", "its process ended without closing it")
             client.set_terminated(run.info.run_id, "FINISHED" if registered else "KILLED")
 
 
+def _is_a_claim(run: Run) -> bool:
+    """Whether a run has the tags of a claim, as claim wrote them; any other run is somebody else's business."""
+    tags = run.data.tags
+    return all(re.fullmatch(pattern, tags.get(name, "")) for name, pattern in CLAIM.items())
+
+
 def _lives(run: Run) -> bool:
-    machine, _, process = run.data.tags.get("owner", "").partition(" ")
+    machine, process, born = run.data.tags["owner"].rsplit(" ", 2)
     if machine != platform.node():
-        beat = float(run.data.tags.get("heartbeat", run.info.start_time / 1000))
-        return time.time() - beat < DEAD_SECONDS
-    if process == _owner().partition(" ")[2]:
+        return time.time() - float(run.data.tags["heartbeat"]) < DEAD_SECONDS
+    if f"{machine} {process} {born}" == _owner():
         return run.info.run_id in _claimed
-    pid, born = process.split(" ")
     try:
-        found = psutil.Process(int(pid))
+        found = psutil.Process(int(process))
         return abs(found.create_time() - float(born)) < 2 and found.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
@@ -149,21 +177,23 @@ def stoppable(at_once: bool) -> Iterator[None]:
         raise told[0]
 
 
-def log_games(games: pd.DataFrame, outcome: str, digest: str) -> None:
-    """Log to the active run what it was trained on: the columns, their kinds, and the data's fingerprint."""
+def log_games(run_id: str, games: pd.DataFrame, outcome: str, digest: str) -> None:
+    """Log to a run what it was trained on: the columns, their kinds, and the data's fingerprint."""
     games = games.astype(float)  # MLflow warns of integer columns, which could not hold a missing value
-    mlflow.log_input(mlflow.data.from_pandas(games, name="games", targets=outcome, digest=digest), "training")
+    dataset = mlflow.data.from_pandas(games, name="games", targets=outcome, digest=digest)
+    context = InputTag("mlflow.data.context", "training")
+    mlflow.MlflowClient().log_inputs(run_id, [DatasetInput(Dataset(**dataset.to_dict()), [context])])
 
 
-def log_losses(curves: pd.DataFrame) -> None:
-    """Log loss curves to the active run in one request: a column a metric (<column>_loss), an epoch a row."""
+def log_losses(run_id: str, curves: pd.DataFrame) -> None:
+    """Log loss curves to a run in one request: a column a metric (<column>_loss), an epoch a row."""
     now = int(time.time() * 1000)
     points = [
         Metric(f"{name}_loss", float(loss), now, epoch)
         for name, curve in curves.items()
         for epoch, loss in curve.items()
     ]
-    mlflow.MlflowClient().log_batch(mlflow.active_run().info.run_id, metrics=points)
+    mlflow.MlflowClient().log_batch(run_id, metrics=points)
 
 
 def load_losses(run_id: str) -> pd.DataFrame:
@@ -174,9 +204,10 @@ def load_losses(run_id: str) -> pd.DataFrame:
     return pd.DataFrame({name: pd.Series({m.step: m.value for m in history}) for name, history in histories.items()})
 
 
-def log_predictions(games: pd.DataFrame, predictions: np.ndarray) -> None:
-    """Keep a candidate's predictions, a game a row, as an artifact of the active run."""
-    mlflow.log_text(games.assign(Prediction=predictions).to_csv(index=False), PREDICTIONS)
+def log_predictions(run_id: str, games: pd.DataFrame, predictions: np.ndarray) -> None:
+    """Keep a candidate's predictions, one row per game, as an artifact of a run."""
+    table = games.assign(Prediction=predictions).to_csv(index=False)
+    mlflow.MlflowClient().log_text(run_id, table, PREDICTIONS)
 
 
 def load_predictions(run_id: str) -> pd.DataFrame:

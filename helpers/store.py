@@ -17,64 +17,78 @@ from urllib.parse import unquote, urlparse
 from filelock import FileLock
 
 from helpers.networks import ARCHITECTURES
+from helpers.surroundings import environment, take_hold
 
 DEFAULT_STORE = "../store"
 SQLITE = "sqlite:///"  # before the path of a database
 PRODUCT = "march-madness"  # the registered model that consumers load
 CANDIDATES = [f"{PRODUCT}-{architecture}" for architecture in ARCHITECTURES]  # from the smallest network up
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
-SETTINGS = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-}
-# A call gives up on a server that is away after 2 s, not 4 minutes; run_sweep waits, and begins the trial again.
-RETRIES = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
-    "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER": "0",
-}
 ENOUGH = 1_000_000  # bytes that must fit before a trial begins; a network takes a tenth
-PROBE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "2"}
-
+PROBE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "4"}
+ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://.*|databricks(-uc)?|(arn|file|uc):.*", re.IGNORECASE | re.DOTALL)
 
 ADDRESSES = """
     SELECT tables.name, columns.name FROM sqlite_master AS tables, pragma_table_info(tables.name) AS columns
     WHERE tables.type = 'table'
     AND (columns.name LIKE '%location' OR columns.name LIKE '%uri' OR columns.name = 'source')
 """
+# What MLflow says when a server is there and refuses, as a pattern, and what to say and advise instead.
+REFUSALS = {
+    "code 401|^UNAUTHENTICATED": "wants to know who you are: set MLFLOW_TRACKING_USERNAME and "
+    "MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, to what it gave you",
+    "Invalid Host header": "does not know the name in its address: start it with --allowed-hosts and that name",
+    "code 403|^PERMISSION_DENIED": "does not let this user in: ask for the right to read and write, or set "
+    "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, of somebody who has it",
+    "code 404|ENDPOINT_NOT_FOUND": "is no MLflow server, or lies under another path: correct the address in STORE",
+    "code 407|[Pp]roxy": "cannot be reached through the proxy: add its host to NO_PROXY",
+    "code (426|505)|[Uu]pgrade [Rr]equired": "wants another version of the client, which is mlflow {version} here",
+    "SSL|CERTIFICATE": "has no connection that can be trusted: begin STORE with http:// or https:// as the server "
+    "does, and name its certificate in MLFLOW_TRACKING_SERVER_CERT_PATH",
+    "valid JSON|redirects|code 3": "answers with a page instead of data, as a sign-in page does: set the address "
+    "behind it, and MLFLOW_TRACKING_TOKEN if it wants one",
+    "[Ii]nvalid url|unsupported URI": "has no address that MLflow can use: correct STORE",
+    "code (400|4[12]|501)": "is there and does not understand this client, which is mlflow {version}",
+}
 
 
 class StoreError(RuntimeError):
     """A store that cannot be reached, written or trusted; the sentence names it."""
 
 
+class StoreRefusalError(StoreError):
+    """A server that is there and does not let us in, which waiting cannot heal; the sentence says what can."""
+
+
 def use_store(store: str) -> None:
     """Point MLflow at a store and make it ready: its database, and one experiment for each architecture.
 
     store is a folder, relative to notebooks/, which gets a SQLite database and an artifacts folder, or any MLflow
-    tracking URI. Where it is DEFAULT_STORE, the environment's MLFLOW_TRACKING_URI wins. MLflow's own messages and
-    its usage reports are switched off, and models that hold pickles are refused. A folder that is read-only and has
-    a database can be read. Raises OSError when the folder cannot be made, ValueError when MLflow could not find its
-    way back to it, StoreError when it was moved or no server answers.
+    tracking URI. Where it is DEFAULT_STORE, the environment's MLFLOW_TRACKING_URI wins. What else the environment and
+    start-up files tell MLflow is out of the way until surroundings.give_back; its own messages and its usage reports
+    are switched off, and models that hold pickles are refused. A folder that is read-only and has a database can be
+    read. Raises OSError when the folder cannot be made, ValueError when MLflow could not find its way back to it,
+    StoreError when it was moved, when one of its experiments was deleted, or when no server answers.
     """
-    mlflow = _quiet_mlflow()
     wished = os.environ.get("MLFLOW_TRACKING_URI")
-    place = wished if wished and store == DEFAULT_STORE else store
-    folder = None if "://" in place or place.startswith("databricks") else _make_folder(place)
+    place = (wished if wished and store == DEFAULT_STORE else store).strip()
+    mlflow = _quiet_mlflow()
+    folder = None if is_address(place) else _make_folder(place)
     writable = folder is not None and os.access(folder, os.W_OK)
     with FileLock(folder / "mlflow.lock") if writable else nullcontext():
-        mlflow.set_tracking_uri(_make_database(folder) if folder else place)
-        if wished is None:
-            os.environ.pop("MLFLOW_TRACKING_URI", None)  # put there by MLflow; the next call would take it for a wish
+        with environment({"MLFLOW_TRACKING_URI": wished}):  # MLflow's own is no wish that a later call should find
+            mlflow.set_tracking_uri(_make_database(folder) if folder else place)
+        mlflow.set_registry_uri("")  # the registry is the store's own, whatever was chosen before
         _make_experiments(folder)
 
 
+def is_address(place: str) -> bool:
+    """Whether a STORE is an MLflow tracking URI, and not a folder."""
+    return bool(ADDRESS.fullmatch(place))
+
+
 def _quiet_mlflow() -> ModuleType:
-    os.environ.update(SETTINGS)
-    for name, value in RETRIES.items():
-        os.environ.setdefault(name, value)
+    take_hold()
     import mlflow.pyfunc  # here, because its import would switch MLflow's messages on again
     from mlflow.utils.logging_utils import disable_logging
 
@@ -115,13 +129,13 @@ def _make_database(folder: Path) -> str:
 def _make_experiments(folder: Path | None) -> None:
     """The experiments of the candidates, each with its place for artifacts.
 
-    MLflow would otherwise put them into whatever folder a notebook runs in. A deleted experiment stays deleted.
+    MLflow would otherwise put them into whatever folder a notebook runs in.
     """
     import mlflow
 
     if folder is None:
         _ask_server()
-    known = {e.name: e.artifact_location for e in mlflow.search_experiments(view_type=mlflow.entities.ViewType.ALL)}
+    known = {e.name: e for e in mlflow.search_experiments(view_type=mlflow.entities.ViewType.ALL)}
     for name in CANDIDATES:
         location = (folder / "artifacts" / name).as_uri() if folder else None
         if name not in known:
@@ -130,10 +144,16 @@ def _make_experiments(folder: Path | None) -> None:
             except mlflow.MlflowException:  # another process made it meanwhile, or the server's first answer was lost
                 if mlflow.get_experiment_by_name(name) is None:
                     raise
-        elif folder and known[name] != location:
+        elif known[name].lifecycle_stage != "active":
             raise StoreError(
-                f"The store {folder} was moved or copied from {_folder_of(known[name])}; mend the addresses in it "
-                f"with: {shlex.join([sys.executable, '-m', 'helpers.store', str(folder)])}"
+                f"The experiment {name} of this STORE was deleted; bring it back with: MLFLOW_TRACKING_URI="
+                f"{shlex.quote(mlflow.get_tracking_uri())} {shlex.quote(sys.executable)} -m mlflow experiments restore "
+                f"--experiment-id {known[name].experiment_id}"
+            )
+        elif folder and known[name].artifact_location != location:
+            raise StoreError(
+                f"The store {folder} was moved or copied from {_folder_of(known[name].artifact_location)}; mend the "
+                f"addresses in it with: {shlex.join([sys.executable, '-m', 'helpers.store', str(folder)])}"
             )
 
 
@@ -145,7 +165,10 @@ def plain(name: str) -> str:
 
 
 def check_store(patience: float) -> None:
-    """Raise StoreError if the store's folder cannot be written, or its server is away for that many seconds."""
+    """Raise StoreError if the store's folder cannot be written, or its server is away for that many seconds.
+
+    A server that answers, but with a refusal, is not waited for.
+    """
     import mlflow
 
     uri, deadline = mlflow.get_tracking_uri(), time.monotonic() + patience
@@ -154,6 +177,8 @@ def check_store(patience: float) -> None:
     while True:
         try:
             return _ask_server()
+        except StoreRefusalError:
+            raise
         except StoreError:
             if time.monotonic() >= deadline:
                 raise
@@ -171,18 +196,24 @@ def _try_writing(folder: Path) -> None:
 def _ask_server() -> None:
     import mlflow
 
-    before = {name: os.environ.get(name, "") for name in PROBE}
-    os.environ.update(PROBE)
+    uri = mlflow.get_tracking_uri()
     try:
-        mlflow.search_experiments(max_results=1)
+        with environment(PROBE):
+            mlflow.search_experiments(max_results=1)
     except mlflow.MlflowException as error:
-        uri = mlflow.get_tracking_uri()
+        said = str(error)
+        for sign, what in REFUSALS.items():
+            if re.search(sign, said):
+                what = what.format(version=mlflow.__version__)
+                raise StoreRefusalError(f"The store {uri} {what} ({_answer(said)}).") from error
         raise StoreError(f"The store {uri} does not answer; start its server or choose another STORE.") from error
-    finally:
-        for name, value in before.items():
-            os.environ[name] = value
-            if not value:
-                del os.environ[name]
+
+
+def _answer(said: str) -> str:
+    """What a server answered, in at most 100 characters and one line, from MLflow's words around it."""
+    body = re.sub(r"(?s).*?Response body: '(.*)'", r"\1", said)
+    words = " ".join(re.sub("<[^>]*>", " ", body).split())
+    return f"its answer: {words[:100]!r}" if words else "its answer was empty"
 
 
 def mend_addresses(folder: Path) -> None:

@@ -17,14 +17,17 @@ import pandas as pd
 from IPython import get_ipython
 from matplotlib import rc_context
 from matplotlib.figure import Figure
+from mlflow.entities import Param
 from mlflow.entities.model_registry import ModelVersion
 from sqlalchemy.exc import SQLAlchemyError
 from tqdm.notebook import tqdm
 
 from helpers import networks, plots, registry, runs
 from helpers.features import FEATURE_SETS, MATCHUP, OUTCOME, Split
+from helpers.parameters import check_parameters
 from helpers.scoring import brier_score
 from helpers.store import PRODUCT, StoreError, check_store, plain, use_store
+from helpers.surroundings import take_hold
 
 PATIENCE_SECONDS = 22  # for a store that is away; with the calls that fail first, half a minute
 STORE_FAULTS = (mlflow.MlflowException, OSError, SQLAlchemyError, StoreError)
@@ -33,7 +36,10 @@ ATTEMPTS = 3  # at a trial, when it is the store that failed and it is well agai
 
 @dataclass(frozen=True)
 class Trial:
-    """What a candidate is made of. Two trials with equal fields make the same network, so one is enough."""
+    """What a candidate is made of. Two trials with equal fields make the same network, so one is enough.
+
+    Raises ValueError for a learning rate, epochs or a seed that nothing can be trained with.
+    """
 
     architecture: str
     learning_rate: float
@@ -41,6 +47,9 @@ class Trial:
     seed: int
     features: str
     data: str
+
+    def __post_init__(self) -> None:
+        check_parameters(LEARNING_RATE=self.learning_rate, EPOCHS=self.epochs, SEED=self.seed)
 
     @property
     def model(self) -> str:
@@ -75,6 +84,7 @@ def run_sweep(trials: Iterable[Trial], split: Split, n_jobs: int | None = None) 
     full or read-only, and RuntimeError when processes keep dying.
     """
     trials, rows = list(dict.fromkeys(trials)), {}
+    take_hold()
     runs.close_dead_runs()
     try:
         with runs.stoppable(at_once=True), _progress(len(trials)) as report:
@@ -139,6 +149,8 @@ def run_trial(trial: Trial, split: Split) -> ModelVersion:
 
     Raises RuntimeError when someone else is at work on it.
     """
+    take_hold()
+    runs.close_dead_runs()  # one of them may have registered this trial and not come to close its run
     version = registry.find_version(trial.model, trial.key) or _claim_and_train(trial, split)
     if version is None:
         raise RuntimeError(f"Another process is at work on {trial}; wait for it.")
@@ -147,6 +159,7 @@ def run_trial(trial: Trial, split: Split) -> ModelVersion:
 
 def _work(trial: Trial, split: Split, store: str, cores: int) -> tuple[Trial, dict | None]:
     """What a worker does: keep to its share of the cores, use the store, run the trial, and tell what became of it."""
+    take_hold()  # of this process's own surroundings, should it be on another machine
     os.environ["TF_NUM_INTRAOP_THREADS"] = str(cores)  # read when TensorFlow starts
     with runs.stoppable(at_once=False):
         for attempts_left in reversed(range(ATTEMPTS)):
@@ -158,7 +171,7 @@ def _work(trial: Trial, split: Split, store: str, cores: int) -> tuple[Trial, di
                 with runs.stoppable(at_once=True):
                     check_store(PATIENCE_SECONDS)
                 if not attempts_left or not isinstance(error, STORE_FAULTS):
-                    return trial, {"version": None, "outcome": "failed", "reason": _reason(error)}
+                    return trial, {"version": None, "outcome": "failed", "reason": runs.reason(error)}
 
 
 def _find_or_train(trial: Trial, split: Split) -> dict | None:
@@ -168,38 +181,31 @@ def _find_or_train(trial: Trial, split: Split) -> dict | None:
 
 
 def _claim_and_train(trial: Trial, split: Split) -> ModelVersion | None:
-    run = runs.claim(trial.model, trial.key, f"learning rate {trial.learning_rate:g}")
-    if run is None:
+    run_id = runs.claim(trial.model, trial.key, f"learning rate {trial.learning_rate:g}")
+    if run_id is None:
         return None
-    with runs.heartbeat(run.info.run_id), run:
-        try:
-            return _train_and_register(trial, split)
-        except BaseException as error:
-            mlflow.set_tag("reason", _reason(error))
-            raise
+    with runs.held(run_id):
+        return _train_and_register(trial, split, run_id)
 
 
-def _train_and_register(trial: Trial, split: Split) -> ModelVersion:
-    """Train, log, load back, and register last, within the active run: a version never lacks any of the rest."""
+def _train_and_register(trial: Trial, split: Split, run_id: str) -> ModelVersion:
+    """Train, log, load back, and register last: a version never lacks any of the rest."""
+    client = mlflow.MlflowClient()
     columns = FEATURE_SETS[trial.features]
     features, outcome = split.validation[columns], split.validation[OUTCOME]
-    mlflow.log_params(asdict(trial))
+    client.log_batch(run_id, params=[Param(name, str(value)) for name, value in asdict(trial).items()])
     with runs.stoppable(at_once=True):
         fit = networks.train(trial.architecture, split, columns, trial.learning_rate, trial.epochs, trial.seed)
     predictions = networks.predict(fit.network, features)
     val_brier = brier_score(outcome, predictions)
-    runs.log_games(split.train[[*columns, OUTCOME]], OUTCOME, trial.data)
-    runs.log_losses(fit.curves)
-    runs.log_predictions(split.validation[[*MATCHUP, OUTCOME]], predictions)
+    runs.log_games(run_id, split.train[[*columns, OUTCOME]], OUTCOME, trial.data)
+    runs.log_losses(run_id, fit.curves)
+    runs.log_predictions(run_id, split.validation[[*MATCHUP, OUTCOME]], predictions)
     axes = plots.loss_curves(fit.curves, trial.architecture, Figure(figsize=(7.5, 3.8)).add_subplot())
     with rc_context({"svg.fonttype": "none"}):  # text as text: a third of the time of a PNG
-        mlflow.log_figure(axes.figure, "loss_curves.svg")
-    model = registry.log_network(fit.network, features, predictions)
-    mlflow.log_metric("val_brier", val_brier, model_id=model.model_id)
+        client.log_figure(run_id, axes.figure, "loss_curves.svg")
+    model = registry.log_network(run_id, fit.network, features, predictions)
+    client.log_metric(run_id, "val_brier", val_brier, model_id=model.model_id)
     digest = registry.check_reloaded(model.model_uri, features, predictions)
     tags = registry.version_tags(trial.key, digest, {**asdict(trial), "val_brier": val_brier})
     return registry.register(model.model_uri, trial.model, tags)
-
-
-def _reason(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"[:500]

@@ -1,0 +1,126 @@
+"""What a launcher, a start-up file or a config file left around us: held still while we work, and given back."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+
+SETTINGS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_UV_AUTO_DETECT": "false",  # a uv.lock in the working directory would replace a model's requirements
+    "KERAS_BACKEND": "tensorflow",
+    "TF2_BEHAVIOR": "1",
+}
+# A call gives up on a server that is away after 2 s, not 4 minutes; run_sweep waits, and begins the trial again.
+RETRIES = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER": "0",
+}
+# These can decide what a call of MLflow, Keras or TensorFlow does, and some that will be invented can, too. So only
+# what is known to be somebody's business stays: the way to a service and into it, a server's own settings, places on
+# disk, and how many cores and how much memory TensorFlow may have.
+_STEERING = re.compile(r"_?MLFLOW_.+|(KERAS|TF|XLA|ONEDNN|DNNL)_.+|NVIDIA_TF32_OVERRIDE")
+_LEFT_ALONE = re.compile(
+    r"MLFLOW_(TRACKING|HTTP|S3|GCS|BOTO|KERBEROS|PYARROW|MYSQL|SQLALCHEMYSTORE|WORKSPACE|ENABLE_WORKSPACES|UC_OSS"
+    r"|MULTIPART|ENABLE_(PROXY_)?MULTIPART|ARTIFACT_UPLOAD|DOWNLOAD|DATABRICKS|USE_DATABRICKS|DISABLE_DATABRICKS"
+    r"|SERVER|AUTH|FLASK|BASIC_AUTH|WEBHOOK|ENV_ROOT|CONDA|DFS_TMP)(_.+)?"
+    r"|KERAS_HOME|TF_(CPP_.+|NUM_.+_THREADS|FORCE_GPU_ALLOW_GROWTH|GPU_ALLOCATOR)"
+)
+
+taken_away: dict[str, str] = {}  # the variables that are out of the way now, and their values
+_held = ExitStack()
+
+
+def take_hold() -> None:
+    """Hold the environment and MLflow's active model still, until give_back or the end of the process."""
+    _held.enter_context(_held_environment())
+    fluent = sys.modules.get("mlflow.tracking.fluent")
+    model = fluent.get_active_model_id() if hasattr(fluent, "get_active_model_id") else None
+    if model:  # a metric that names no model would become one of this one's
+        _held.callback(fluent._set_active_model_id, model, set_by_user=True)  # set_active_model would ask the store
+        fluent.clear_active_model()
+
+
+def give_back() -> None:
+    """Undo every take_hold: the process has the environment and the active model that it had before the first one."""
+    _held.close()
+
+
+@contextmanager
+def _held_environment() -> Iterator[None]:
+    away = {name: os.environ[name] for name in os.environ if _STEERING.fullmatch(name) and not _is_left_alone(name)}
+    retries = {name: os.environ.get(name) or value for name, value in RETRIES.items()}
+    taken_away.update({name: value for name, value in away.items() if name not in SETTINGS})
+    with environment(retries | dict.fromkeys(away) | SETTINGS):
+        yield
+    taken_away.clear()
+
+
+def _is_left_alone(name: str) -> bool:
+    return bool(_LEFT_ALONE.fullmatch(name) and os.environ[name])  # MLflow would take an empty number for a wrong one
+
+
+@contextmanager
+def environment(variables: Mapping[str, str | None]) -> Iterator[None]:
+    """The environment with these variables, or without those that are None, and as it was afterwards."""
+    before = {name: os.environ.get(name) for name in variables}
+    _put(variables)
+    try:
+        yield
+    finally:
+        _put(before)
+
+
+def _put(variables: Mapping[str, str | None]) -> None:
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+def shared(hold: Callable[[], AbstractContextManager]) -> Callable[[], AbstractContextManager]:
+    """The same hold for all threads: the first that needs it takes it, the last one gives it back."""
+    lock, stack, holders = threading.Lock(), ExitStack(), []
+
+    @contextmanager
+    def held() -> Iterator[None]:
+        with lock:
+            if not holders:
+                stack.enter_context(hold())
+            holders.append(threading.current_thread())
+        try:
+            yield
+        finally:
+            with lock:
+                holders.pop()
+                if not holders:
+                    stack.close()
+
+    return held
+
+
+@shared
+@contextmanager
+def without_autologging() -> Iterator[None]:
+    """No autologging inside, whoever switched it on, and as it was afterwards.
+
+    MLflow's own disable_autologging would switch it on where it was off before.
+    """
+    autologging = sys.modules.get("mlflow.utils.autologging_utils")  # not there: nobody can have switched it on
+    before = getattr(autologging, "_AUTOLOGGING_GLOBALLY_DISABLED", None)
+    if autologging:
+        autologging._AUTOLOGGING_GLOBALLY_DISABLED = True
+    try:
+        yield
+    finally:
+        if autologging:
+            autologging._AUTOLOGGING_GLOBALLY_DISABLED = before
