@@ -34,12 +34,11 @@ faults: .venv/ready
 bench: .venv/ready
 	$(python) -m tests.benchmarks
 
-# Jupyter wants to be told when it is root, as in many containers.
 lab: .venv/ready
-	$(python) -m jupyterlab --ip=127.0.0.1 --notebook-dir=notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
+	$(python) -m helpers.serve lab
 
 ui: .venv/ready
-	$(python) -m helpers.pages
+	$(python) -m helpers.serve ui
 
 lint: .venv/ready
 	$(python) -m ruff check .

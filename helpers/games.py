@@ -86,6 +86,12 @@ def read_games(folder: Path) -> Games:
         raise FileNotFoundError(f"{folder} holds none of Kaggle's files, such as {wanted}; unpack them there.")
     tables = [_read_league(folder, league) for league in leagues]
     stacked = {name: pd.concat([table[name] for table in tables], ignore_index=True) for name in _FILES}
+    twice = stacked["teams"]["TeamID"].duplicated()
+    if twice.any():
+        team = stacked["teams"].loc[twice, "TeamID"].iloc[0]
+        raise ValueError(
+            f"Team {team} is in MTeams.csv and in WTeams.csv; one league's files were saved as the other's."
+        )
     return Games(**stacked)
 
 

@@ -8,18 +8,21 @@ import shutil
 import sys
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import nbformat
 import papermill
 from jupyter_client import AsyncKernelManager
 
 from helpers.parameters import RULES, check_parameters
-from helpers.store import NOTEBOOKS, is_address
+from helpers.store import NOTEBOOKS, from_command_line
 from helpers.surroundings import environment
 
 CELL_SECONDS = 900
-# A pipeline's backend would leave the pictures out, and a kernel named python3 may belong to another environment.
+# A pipeline's backend would leave the pictures out, a kernel named python3 may belong to another environment, strict
+# warnings stop MLflow itself, and a user's start-up files and IPython settings have left out what a cell shows.
 KERNEL = {"MPLBACKEND": None, "JUPYTER_PATH": None, "JUPYTER_PREFER_ENV_PATH": "1"}
+KERNEL |= {"PYTHONWARNINGS": None, "PYTHONSTARTUP": None}
 
 
 def run_notebooks(output: Path, parameters: dict[str, object]) -> None:
@@ -55,7 +58,7 @@ def run_notebook(path: Path, output: Path, parameters: dict[str, object]) -> Non
     with the folder where output cannot be written.
     """
     try:
-        with environment(KERNEL):
+        with TemporaryDirectory() as nobodys, environment({**KERNEL, "IPYTHONDIR": nobodys}):
             papermill.execute_notebook(
                 path,
                 output,
@@ -116,9 +119,10 @@ def read_parameters(arguments: list[str]) -> dict[str, object]:
 
 
 def _value(name: str, text: str) -> object:
-    if name in ("SOURCE", "STORE"):
-        named = not text or text in ("simulated", "kaggle") or is_address(text)
-        return text if named else str(Path(text).resolve())
+    if name == "STORE":
+        return text and from_command_line(text)
+    if name == "SOURCE":
+        return text if text in ("", "simulated", "kaggle") else str(Path(text).resolve())
     try:
         return ast.literal_eval(text)
     except (SyntaxError, ValueError):

@@ -30,8 +30,8 @@ CLAIM = {"trial": "[A-Za-z0-9-]+", "owner": r".+ \d+ \d+", "heartbeat": r"\d+(\.
 _claimed: set[str] = set()  # the runs that this process is at work on
 
 
-def claim(experiment: str, trial: str, name: str) -> str | None:
-    """The id of a new run that holds a trial; or None if another living run holds it.
+def claim(experiment: str, trial: str, name: str) -> Run | None:
+    """A new run that holds a trial; or None if another living run holds it.
 
     Of two that come at the same moment, the one that started first keeps the trial. held gives it up. The run is made
     by the client: mlflow.start_run would go on with the run of MLFLOW_RUN_ID, whoever's it is. Raises LookupError when
@@ -43,7 +43,8 @@ def claim(experiment: str, trial: str, name: str) -> str | None:
     if living_runs(home.experiment_id, trial):
         return None
     tags = {"trial": trial, "owner": _owner(), "heartbeat": f"{time.time():.0f}"}
-    run_id = client.create_run(home.experiment_id, tags=resolve_tags(tags), run_name=name).info.run_id
+    run = client.create_run(home.experiment_id, tags=resolve_tags(tags), run_name=name)
+    run_id = run.info.run_id
     _claimed.add(run_id)
     try:
         first = living_runs(home.experiment_id, trial)[:1]
@@ -51,7 +52,7 @@ def claim(experiment: str, trial: str, name: str) -> str | None:
         _give_up(run_id)
         raise
     if first == [run_id]:
-        return run_id
+        return run
     _give_up(run_id)
     client.delete_run(run_id)
     return None

@@ -12,12 +12,16 @@ import time
 from contextlib import closing, nullcontext, suppress
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlparse
 
 from filelock import FileLock
 
 from helpers.networks import ARCHITECTURES
 from helpers.surroundings import environment, take_hold
+
+if TYPE_CHECKING:
+    from mlflow.entities import Experiment
 
 DEFAULT_STORE = "../store"
 SQLITE = "sqlite:///"  # before the path of a database
@@ -47,7 +51,9 @@ REFUSALS = {
     "does, and name its certificate in MLFLOW_TRACKING_SERVER_CERT_PATH",
     "valid JSON|redirects|code 3": "answers with a page instead of data, as a sign-in page does: set the address "
     "behind it, and MLFLOW_TRACKING_TOKEN if it wants one",
-    "[Ii]nvalid url|unsupported URI": "has no address that MLflow can use: correct STORE",
+    "[Ww]orkspace": "does not know the workspace in MLFLOW_WORKSPACE: correct or unset it",
+    "[Cc]redential|[Aa]uthenticat": "finds nobody to be here: give the credentials that its documentation names",
+    "[Ii]nvalid url|unsupported URI|connection adapters": "has no address that MLflow can use: correct STORE",
     "code (400|4[12]|501)": "is there and does not understand this client, which is mlflow {version}",
 }
 
@@ -72,19 +78,28 @@ def use_store(store: str) -> None:
     """
     wished = os.environ.get("MLFLOW_TRACKING_URI")
     place = (wished if wished and store == DEFAULT_STORE else store).strip()
+    if re.fullmatch(r"[\w.-]+:\d+(/.*)?", place) or ("://" in place and not is_address(place)):
+        raise ValueError(f"STORE: {place} is neither a folder nor an address such as http://127.0.0.1:5000.")
     mlflow = _quiet_mlflow()
-    folder = None if is_address(place) else _make_folder(place)
-    writable = folder is not None and os.access(folder, os.W_OK)
-    with FileLock(folder / "mlflow.lock") if writable else nullcontext():
+    database = _database(place)
+    writable = database is not None and os.access(database.parent, os.W_OK)
+    with FileLock(database.parent / "mlflow.lock") if writable else nullcontext():
         with environment({"MLFLOW_TRACKING_URI": wished}):  # MLflow's own is no wish that a later call should find
-            mlflow.set_tracking_uri(_make_database(folder) if folder else place)
+            mlflow.set_tracking_uri(_make_database(database) if database else place)
         mlflow.set_registry_uri("")  # the registry is the store's own, whatever was chosen before
-        _make_experiments(folder)
+        if database is None:
+            _ask_server()
+        _make_experiments(database and database.parent, is_ours=not is_address(place))
 
 
 def is_address(place: str) -> bool:
     """Whether a STORE is an MLflow tracking URI, and not a folder."""
     return bool(ADDRESS.fullmatch(place))
+
+
+def from_command_line(place: str) -> str:
+    """A STORE as a command line or a variable gives it: an address as it is, a folder from the working directory."""
+    return place if is_address(place) else str(Path(place).resolve())
 
 
 def _quiet_mlflow() -> ModuleType:
@@ -97,24 +112,29 @@ def _quiet_mlflow() -> ModuleType:
     return mlflow
 
 
-def _make_folder(place: str) -> Path:
-    folder = (NOTEBOOKS / place).resolve()
-    if set("%?#") & set(str(folder)):
-        raise ValueError(f"STORE: MLflow's addresses cannot hold the %, ? or # in {folder}; choose another folder.")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+def _database(place: str) -> Path | None:
+    """The database file of a folder or of SQLite's address of one, from notebooks/, in a folder that is there now."""
+    if is_address(place) and not place.startswith(SQLITE):
+        return None
+    file = NOTEBOOKS / (place.removeprefix(SQLITE) if is_address(place) else f"{place}/mlflow.db")
+    if set("%?#") & set(str(file)):
+        raise ValueError(
+            f"STORE: MLflow's addresses cannot hold the %, ? or # in {file.parent}; choose another folder."
+        )
+    file.parent.mkdir(parents=True, exist_ok=True)
+    return file.resolve()
 
 
-def _make_database(folder: Path) -> str:
-    """The address of the folder's database, which is made under another name and renamed when it is whole.
+def _make_database(database: Path) -> str:
+    """The address of a database, which is made under another name and renamed when it is whole.
 
     MLflow needs seconds for it; killed in their midst, or met by a second process, it would leave a broken file.
     """
     import mlflow
 
-    database, partial = folder / "mlflow.db", folder / "mlflow.db.partial"
+    partial = database.with_name(f"{database.name}.partial")
     if not database.exists():
-        _try_writing(folder)
+        _try_writing(database.parent)
         partial.unlink(missing_ok=True)
         mlflow.MlflowClient(f"{SQLITE}{partial}").search_experiments()
         partial.rename(database)
@@ -126,35 +146,82 @@ def _make_database(folder: Path) -> str:
     return f"{SQLITE}{database}"
 
 
-def _make_experiments(folder: Path | None) -> None:
-    """The experiments of the candidates, each with its place for artifacts.
+def _make_experiments(folder: Path | None, is_ours: bool) -> None:
+    """The experiments of the candidates, each with its place for artifacts in a folder.
 
-    MLflow would otherwise put them into whatever folder a notebook runs in.
+    MLflow would otherwise put them into whatever folder a notebook runs in. Where the folder is ours, made by use_store
+    and by nobody else, what was done to its experiments is known by those places.
     """
     import mlflow
 
-    if folder is None:
-        _ask_server()
-    known = {e.name: e for e in mlflow.search_experiments(view_type=mlflow.entities.ViewType.ALL)}
-    for name in CANDIDATES:
-        location = (folder / "artifacts" / name).as_uri() if folder else None
+    known = _known_experiments()
+    places = {name: (folder / "artifacts" / name).as_uri() if folder else None for name in CANDIDATES}
+    for name, location in places.items():
+        _check_experiment(name, known, location if is_ours else None)
+    for name, location in places.items():
         if name not in known:
             try:
                 mlflow.create_experiment(name, location)
             except mlflow.MlflowException:  # another process made it meanwhile, or the server's first answer was lost
                 if mlflow.get_experiment_by_name(name) is None:
                     raise
-        elif known[name].lifecycle_stage != "active":
+
+
+def _known_experiments() -> dict[str, Experiment]:
+    """All experiments of the store by their names, deleted ones too."""
+    import mlflow
+
+    try:
+        found = mlflow.search_experiments(view_type=mlflow.entities.ViewType.ALL)
+    except mlflow.MlflowException as error:
+        if "database schema" not in str(error):
+            raise
+        uri, command = mlflow.get_tracking_uri(), [sys.executable, "-m", "mlflow", "db", "upgrade"]
+        raise StoreError(
+            f"The store {uri} was made by another MLflow than {mlflow.__version__}: install that one, or, if it was an "
+            f"older one, make a copy of the store and run: {shlex.join([*command, uri])}"
+        ) from error
+    return {experiment.name: experiment for experiment in found}
+
+
+def _check_experiment(name: str, known: dict[str, Experiment], location: str | None) -> None:
+    """Raise StoreError, with what to do, if an experiment was deleted, renamed, moved or made by somebody else."""
+    found = known.get(name)
+    if found and found.lifecycle_stage != "active":
+        raise StoreError(
+            f"The experiment {name} of this STORE was deleted; bring it back with: {_mlflow('restore', found)}"
+        )
+    if found and location and not found.artifact_location.endswith(f"/artifacts/{name}"):
+        raise StoreError(f"The experiment {name} of this STORE was made by somebody else; give it another name.")
+    if found and location and found.artifact_location != location:
+        folder = _folder_of(location)
+        raise StoreError(
+            f"The store {folder} was moved or copied from {_folder_of(found.artifact_location)}; mend the "
+            f"addresses in it with: {shlex.join([sys.executable, '-m', 'helpers.store', str(folder)])}"
+        )
+    for other in known.values() if not found and location else ():
+        if other.artifact_location == location:
+            back = _mlflow("rename", other, "--new-name", name)
             raise StoreError(
-                f"The experiment {name} of this STORE was deleted; bring it back with: MLFLOW_TRACKING_URI="
-                f"{shlex.quote(mlflow.get_tracking_uri())} {shlex.quote(sys.executable)} -m mlflow experiments restore "
-                f"--experiment-id {known[name].experiment_id}"
+                f"The experiment {name} of this STORE is called {other.name!r} now; name it back with: {back}"
             )
-        elif folder and known[name].artifact_location != location:
-            raise StoreError(
-                f"The store {folder} was moved or copied from {_folder_of(known[name].artifact_location)}; mend the "
-                f"addresses in it with: {shlex.join([sys.executable, '-m', 'helpers.store', str(folder)])}"
-            )
+
+
+def _mlflow(deed: str, experiment: Experiment, *arguments: str) -> str:
+    """The command that does something to an experiment of the store in use."""
+    import mlflow
+
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "experiments",
+        deed,
+        "--experiment-id",
+        experiment.experiment_id,
+        *arguments,
+    ]
+    return f"MLFLOW_TRACKING_URI={shlex.quote(mlflow.get_tracking_uri())} {shlex.join(command)}"
 
 
 def plain(name: str) -> str:
@@ -206,14 +273,20 @@ def _ask_server() -> None:
             if re.search(sign, said):
                 what = what.format(version=mlflow.__version__)
                 raise StoreRefusalError(f"The store {uri} {what} ({_answer(said)}).") from error
+        failing = re.search(r"too many (\d+) error|error code (5\d\d|429)", said)
+        if failing:
+            code = failing[1] or failing[2]
+            raise StoreError(
+                f"The store {uri} answers with error {code}; see its log, or wait until it is well."
+            ) from error
         raise StoreError(f"The store {uri} does not answer; start its server or choose another STORE.") from error
 
 
 def _answer(said: str) -> str:
-    """What a server answered, in at most 100 characters and one line, from MLflow's words around it."""
-    body = re.sub(r"(?s).*?Response body: '(.*)'", r"\1", said)
+    """What a server answered, or else what MLflow says, in at most 100 characters and one line."""
+    body = re.sub(r"(?s).*?(Response body: '(.*)'|failed with exception (.*))", r"\2\3", said)
     words = " ".join(re.sub("<[^>]*>", " ", body).split())
-    return f"its answer: {words[:100]!r}" if words else "its answer was empty"
+    return f"it says {words[:100]!r}" if words else "it says nothing more"
 
 
 def mend_addresses(folder: Path) -> None:
@@ -225,11 +298,9 @@ def mend_addresses(folder: Path) -> None:
     if not (folder / "mlflow.db").exists():
         raise FileNotFoundError(f"There is no store in {folder}.")
     with closing(sqlite3.connect(folder / "mlflow.db")) as connection, connection:
-        old = (
-            connection.execute("SELECT artifact_location FROM experiments WHERE name = ?", CANDIDATES[:1])
-            .fetchone()[0]
-            .removesuffix(f"/artifacts/{CANDIDATES[0]}")
-        )
+        place = f"/artifacts/{CANDIDATES[0]}"  # the experiment itself may have another name by now
+        query = "SELECT artifact_location FROM experiments WHERE artifact_location LIKE ?"
+        old = connection.execute(query, [f"%{place}"]).fetchone()[0].removesuffix(place)
         for table, column in connection.execute(ADDRESSES).fetchall():
             connection.execute(
                 f'UPDATE "{table}" SET "{column}" = ? || substr("{column}", ?) WHERE substr("{column}", 1, ?) = ?',

@@ -27,12 +27,12 @@ RETRIES = {
 # These can decide what a call of MLflow, Keras or TensorFlow does, and some that will be invented can, too. So only
 # what is known to be somebody's business stays: the way to a service and into it, a server's own settings, places on
 # disk, and how many cores and how much memory TensorFlow may have.
-_STEERING = re.compile(r"_?MLFLOW_.+|(KERAS|TF|XLA|ONEDNN|DNNL)_.+|NVIDIA_TF32_OVERRIDE")
+_STEERING = re.compile(r"_?MLFLOW_.+|(KERAS|TF|XLA|ONEDNN|DNNL|JOBLIB|LOKY)_.+|NVIDIA_TF32_OVERRIDE")
 _LEFT_ALONE = re.compile(
-    r"MLFLOW_(TRACKING|HTTP|S3|GCS|BOTO|KERBEROS|PYARROW|MYSQL|SQLALCHEMYSTORE|WORKSPACE|ENABLE_WORKSPACES|UC_OSS"
-    r"|MULTIPART|ENABLE_(PROXY_)?MULTIPART|ARTIFACT_UPLOAD|DOWNLOAD|DATABRICKS|USE_DATABRICKS|DISABLE_DATABRICKS"
-    r"|SERVER|AUTH|FLASK|BASIC_AUTH|WEBHOOK|ENV_ROOT|CONDA|DFS_TMP)(_.+)?"
-    r"|KERAS_HOME|TF_(CPP_.+|NUM_.+_THREADS|FORCE_GPU_ALLOW_GROWTH|GPU_ALLOCATOR)"
+    r"MLFLOW_(TRACKING|HTTP|S3|GCS|BOTO|KERBEROS|PYARROW|MYSQL|SQLALCHEMYSTORE|UC_OSS|MULTIPART"
+    r"|ENABLE_(PROXY_)?MULTIPART|ARTIFACT_UPLOAD|DOWNLOAD|DATABRICKS|USE_DATABRICKS|DISABLE_DATABRICKS"
+    r"|SERVER|AUTH|FLASK|BASIC_AUTH|WEBHOOK|ENV_ROOT|CONDA|DFS_TMP)_.+|MLFLOW_(WORKSPACE|ENV_ROOT|DFS_TMP)"
+    r"|KERAS_HOME|TF_(CPP_.+|NUM_.+_THREADS|FORCE_GPU_ALLOW_GROWTH|GPU_ALLOCATOR)|(JOBLIB|LOKY)_.+"
 )
 
 taken_away: dict[str, str] = {}  # the variables that are out of the way now, and their values
@@ -58,8 +58,11 @@ def give_back() -> None:
 def _held_environment() -> Iterator[None]:
     away = {name: os.environ[name] for name in os.environ if _STEERING.fullmatch(name) and not _is_left_alone(name)}
     retries = {name: os.environ.get(name) or value for name, value in RETRIES.items()}
+    # requests would send the user of ~/.netrc to a server in place of the one that these variables name.
+    is_named = os.environ.get("MLFLOW_TRACKING_TOKEN") or os.environ.get("MLFLOW_TRACKING_USERNAME")
+    netrc = {"NETRC": os.devnull} if is_named else {}
     taken_away.update({name: value for name, value in away.items() if name not in SETTINGS})
-    with environment(retries | dict.fromkeys(away) | SETTINGS):
+    with environment(retries | netrc | dict.fromkeys(away) | SETTINGS):
         yield
     taken_away.clear()
 

@@ -181,11 +181,11 @@ def _find_or_train(trial: Trial, split: Split) -> dict | None:
 
 
 def _claim_and_train(trial: Trial, split: Split) -> ModelVersion | None:
-    run_id = runs.claim(trial.model, trial.key, f"learning rate {trial.learning_rate:g}")
-    if run_id is None:
+    run = runs.claim(trial.model, trial.key, f"learning rate {trial.learning_rate:g}")
+    if run is None:
         return None
-    with runs.held(run_id):
-        return _train_and_register(trial, split, run_id)
+    with runs.held(run.info.run_id):
+        return _train_and_register(trial, split, run.info.run_id)
 
 
 def _train_and_register(trial: Trial, split: Split, run_id: str) -> ModelVersion:

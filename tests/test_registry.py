@@ -317,8 +317,8 @@ def test_models_load_with_pickles_forbidden_and_code_in_a_network_refused(store,
     inputs = keras.Input((len(columns),))
     code = keras.Model(inputs, keras.layers.Lambda(lambda x: x[:, :1] * 0.1)(inputs))
     games = split.validation[columns]
-    with mlflow.start_run(experiment_id=mlflow.get_experiment_by_name(CANDIDATES[0]).experiment_id):
-        model = registry.log_network(code, games, networks.predict(code, games))
+    with mlflow.start_run(experiment_id=mlflow.get_experiment_by_name(CANDIDATES[0]).experiment_id) as run:
+        model = registry.log_network(run.info.run_id, code, games, networks.predict(code, games))
     with pytest.raises(Exception, match="safe_mode"):
         registry.check_reloaded(model.model_uri, games, networks.predict(code, games))
 
@@ -390,7 +390,7 @@ def test_the_test_seasons_are_scored_once(version):
 def test_loss_curves_come_back_as_they_were(store):
     curves = pd.DataFrame({"train": [0.3, 0.2], "validation": [0.25, 0.24]}, index=[1, 2])
     with mlflow.start_run() as run:
-        runs.log_losses(curves)
+        runs.log_losses(run.info.run_id, curves)
     pd.testing.assert_frame_equal(runs.load_losses(run.info.run_id), curves, check_names=False)
 
 
