@@ -31,7 +31,7 @@ class Bracket:
         fed = set(chain.from_iterable(self.children.values()))
         finals, entries = set(self.children) - fed, fed - set(self.children)
         if len(finals) != 1 or not entries <= set(self.team):
-            raise LookupError(f"League {league!r} lacks seeds or slots for {season}; choose another season.")
+            raise LookupError(f"League {league!r} has no seeds or no slots for {season}, or not all of them.")
         (self.final,) = finals
         self.games = {frozenset(pair): pair[0] for pair in zip(played["WTeamID"], played["LTeamID"], strict=True)}
 

@@ -24,15 +24,19 @@ RETRIES = {
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER": "0",
 }
-# These can decide what a call of MLflow, Keras or TensorFlow does, and some that will be invented can, too. So only
-# what is known to be somebody's business stays: the way to a service and into it, a server's own settings, places on
-# disk, and how many cores and how much memory TensorFlow may have.
-_STEERING = re.compile(r"_?MLFLOW_.+|(KERAS|TF|XLA|ONEDNN|DNNL|JOBLIB|LOKY)_.+|NVIDIA_TF32_OVERRIDE")
+# What can decide what a call of MLflow, Keras or TensorFlow does, or will be invented to. TensorFlow's are told from
+# Terraform's, whose names begin alike.
+_STEERING = re.compile(
+    r"_?MLFLOW_.+|(KERAS|XLA|ONEDNN|DNNL|JOBLIB|LOKY)_.+|NVIDIA_TF32_OVERRIDE"
+    r"|TF_(USE|ENABLE|DISABLE|XLA|DETERMINISTIC|CUDNN|CUBLAS|CONFIG|MLIR|MKL|ONEDNN|JIT|EAGER|FORCE|OVERRIDE|SET)(_.+)?"
+)
+# Of those, what is somebody's business all the same: the way to a service and into it, a server's own settings, places
+# on disk, and a share of the machine.
 _LEFT_ALONE = re.compile(
     r"MLFLOW_(TRACKING|HTTP|S3|GCS|BOTO|KERBEROS|PYARROW|MYSQL|SQLALCHEMYSTORE|UC_OSS|MULTIPART"
     r"|ENABLE_(PROXY_)?MULTIPART|ARTIFACT_UPLOAD|DOWNLOAD|DATABRICKS|USE_DATABRICKS|DISABLE_DATABRICKS"
-    r"|SERVER|AUTH|FLASK|BASIC_AUTH|WEBHOOK|ENV_ROOT|CONDA|DFS_TMP)_.+|MLFLOW_(WORKSPACE|ENV_ROOT|DFS_TMP)"
-    r"|KERAS_HOME|TF_(CPP_.+|NUM_.+_THREADS|FORCE_GPU_ALLOW_GROWTH|GPU_ALLOCATOR)|(JOBLIB|LOKY)_.+"
+    r"|SERVER|AUTH|FLASK|BASIC_AUTH|WEBHOOK|CONDA)_.+|MLFLOW_(WORKSPACE|ENV_ROOT|DFS_TMP)"
+    r"|KERAS_HOME|TF_FORCE_GPU_ALLOW_GROWTH|(JOBLIB|LOKY)_.+"
 )
 
 taken_away: dict[str, str] = {}  # the variables that are out of the way now, and their values

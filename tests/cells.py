@@ -35,11 +35,12 @@ class NoPictures(SimpleNamespace):
 
 
 @contextmanager
-def small_scale() -> Iterator[None]:
+def small_scale(used: Games | None = None) -> Iterator[None]:
     """Small games, whatever SOURCE says, and few resamples; what is made of the games is made once."""
-    table, teams = features.matchup_table(small_games()), features.team_features(small_games())
+    used = used or small_games()
+    table, teams = features.matchup_table(used), features.team_features(used)
     with (
-        patch.object(games, "load_games", lambda source, seed: small_games()),
+        patch.object(games, "load_games", lambda source, seed: used),
         patch.object(features, "matchup_table", lambda games: table.copy()),
         patch.object(features, "team_features", lambda games: teams.copy()),
         patch.object(scoring, "RESAMPLES", 50),

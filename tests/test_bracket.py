@@ -1,12 +1,15 @@
 """Exact chances of four teams by hand, sums that must hold, and what really happened."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers.bracket import Bracket, all_pairs, submission, win_matrix
+from helpers.bracket import Bracket, all_pairs, forecast_pairs, newest_brackets, submission, win_matrix
+from helpers.features import team_features
 from helpers.games import Games
 
 SLOTS = [("R1W1", "W01", "W04"), ("R1W2", "W02", "W03"), ("R2CH", "R1W1", "R1W2")]
@@ -134,3 +137,54 @@ def test_submission_has_kaggles_format():
     file = submission(pairs, np.array([0.1, 0.2, 0.3]))
     assert file["ID"].tolist() == ["2020_1101_1102", "2020_1101_1103", "2020_1102_1103"]
     assert file["Pred"].tolist() == [0.1, 0.2, 0.3]
+
+
+# What is known before the tournament: the newest regular season, and the seeds of both leagues, of one, or of none
+
+
+def without(games: Games, table: str, season: int, *leagues: str) -> Games:
+    rows = getattr(games, table)
+    return replace(games, **{table: rows[(rows["Season"] != season) | ~rows["League"].isin(leagues)]})
+
+
+NEWEST = 2020
+SITUATIONS = {
+    "all is there": ([], NEWEST, ["M", "W"]),
+    "no seeds": ([("seeds", "M", "W")], NEWEST - 1, ["M", "W"]),
+    "the women's seeds are not out": ([("seeds", "W")], NEWEST, ["M"]),
+    "the men's slots are missing": ([("slots", "M")], NEWEST, ["W"]),
+    "no slots": ([("slots", "M", "W")], NEWEST - 1, ["M", "W"]),
+    "one league has seeds, the other slots": ([("seeds", "M"), ("slots", "W")], NEWEST - 1, ["M", "W"]),
+}
+
+
+@pytest.mark.parametrize("situation", SITUATIONS)
+def test_the_bracket_is_of_the_newest_season_that_has_one_and_the_forecast_of_the_newest(games, situation):
+    missing, season, leagues = SITUATIONS[situation]
+    for table, *of in [("tourney", "M", "W"), *missing]:
+        games = without(games, table, NEWEST, *of)
+    brackets = newest_brackets(games)
+    assert {league: bracket.season for league, bracket in brackets.items()} == dict.fromkeys(leagues, season)
+    pairs = forecast_pairs(team_features(games))
+    assert pairs.groupby("League")["Season"].unique().map(list).to_dict() == {"M": [NEWEST], "W": [NEWEST]}
+    members = games.regular[games.regular["Season"] == NEWEST].groupby("League")["WTeamID"].nunique()
+    assert (pairs.groupby("League").size() >= members * (members - 1) // 2).all()
+
+
+def test_a_field_that_is_known_in_part_is_no_bracket(games):
+    seeds = games.seeds.drop(games.seeds.index[(games.seeds["Season"] == NEWEST) & (games.seeds["Seed"] == "X05")])
+    slots = games.slots.drop(games.slots.index[(games.slots["Season"] == NEWEST) & (games.slots["Slot"] == "R6CH")])
+    for short in (replace(games, seeds=seeds), replace(games, slots=slots)):
+        assert next(iter(newest_brackets(short).values())).season == NEWEST - 1
+
+
+def test_another_season_can_be_chosen(games):
+    assert next(iter(newest_brackets(games, 2017).values())).season == 2017
+    assert forecast_pairs(team_features(games), 2017)["Season"].unique().tolist() == [2017]
+
+
+def test_a_season_that_is_not_there_is_named(games):
+    with pytest.raises(LookupError, match="SEASON is 1999; these games have regular seasons from 2015 to 2020"):
+        forecast_pairs(team_features(games), 1999)
+    with pytest.raises(LookupError, match="No season up to 1999 has a bracket"):
+        newest_brackets(games, 1999)

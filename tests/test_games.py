@@ -181,3 +181,68 @@ def test_kaggle_hands_out_a_folder(monkeypatch, folder, small):
     hand_out = types.SimpleNamespace(competition_download=lambda competition: str(folder))
     monkeypatch.setitem(sys.modules, "kagglehub", hand_out)
     assert len(load_games("kaggle", seed=0).regular) == len(small.regular)
+
+
+TWICE = {
+    "a seed": ("MNCAATourneySeeds.csv", "Seed", "this seed was given before in this season"),
+    "a seeded team": ("MNCAATourneySeeds.csv", "TeamID", "this team has another seed in this season"),
+    "a slot": ("MNCAATourneySlots.csv", "Slot", "this slot stands here twice"),
+    "a team": ("MTeams.csv", "TeamID", "this team stands here twice"),
+}
+
+
+@pytest.mark.parametrize("what", TWICE)
+def test_what_stands_twice_is_named_with_its_row(folder, what):
+    file, column, sentence = TWICE[what]
+    value = str(pd.read_csv(folder / file)[column][3])
+    change(folder, file, set_cell(4, column, value))
+    with pytest.raises(ValueError, match=rf"{file}, row 6: {sentence} .*{value}.*; mend or delete the row"):
+        read_games(folder)
+
+
+def test_letters_of_a_spreadsheet_are_named_with_their_row(folder):
+    path = folder / "MTeams.csv"
+    lines = path.read_text().splitlines()
+    lines[7] = lines[7].replace(",", ",é", 1)
+    path.write_bytes("\n".join(lines).encode("latin-1"))
+    with pytest.raises(ValueError, match=r"MTeams\.csv, row 8: a letter is not in UTF-8; .* save it again as CSV"):
+        read_games(folder)
+
+
+@pytest.mark.parametrize("file", ["MTeams.csv", REGULAR])
+@pytest.mark.parametrize("sign", [";", "\t"])
+def test_columns_that_a_spreadsheet_separated_otherwise(folder, file, sign):
+    path = folder / file
+    path.write_text(path.read_text().replace(",", sign))
+    with pytest.raises(ValueError, match=f"{file} has no column .*not separated by commas; .* save it again as CSV"):
+        read_games(folder)
+
+
+def test_what_a_spreadsheet_saves_as_utf_8_is_read(folder):
+    before = read_games(folder)
+    path = folder / "MTeams.csv"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    pd.testing.assert_frame_equal(read_games(folder).teams, before.teams)
+
+
+def test_the_files_of_one_league_saved_as_the_others_are_refused(folder):
+    for path in folder.glob("M*.csv"):
+        (folder / path.name.replace("M", "W", 1)).write_bytes(path.read_bytes())
+    with pytest.raises(ValueError, match=r"Team \d+ is in MTeams\.csv and in WTeams\.csv; one league's files"):
+        read_games(folder)
+
+
+def test_tournaments_before_the_first_regular_season_are_left_out(folder):
+    """As with Kaggle's detailed files alone: box scores from 2003, tournaments from 1985."""
+    first = pd.read_csv(folder / REGULAR)["Season"].min()
+    change(folder, REGULAR, lambda table: table[table["Season"].astype(int) > first])
+    games = read_games(folder)
+    for table in (games.regular, games.tourney, games.seeds, games.slots):
+        assert table.loc[table["League"] == "M", "Season"].min() == first + 1
+
+
+def test_a_season_that_is_missing_in_between_stays_an_error(folder):
+    missing = pd.read_csv(folder / REGULAR)["Season"].min() + 1
+    change(folder, REGULAR, lambda table: table[table["Season"].astype(int) != missing])
+    with pytest.raises(ValueError, match=f"a season without games in {REGULAR} .*{missing}"):
+        read_games(folder)
