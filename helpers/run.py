@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import errno
 import os
 import shutil
 import sys
@@ -19,6 +20,7 @@ from helpers.store import NOTEBOOKS, from_command_line
 from helpers.surroundings import environment
 
 CELL_SECONDS = 900
+UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EISDIR, errno.ENOTDIR}
 # A pipeline's backend would leave the pictures out, a kernel named python3 may belong to another environment, strict
 # warnings stop MLflow itself, and a user's start-up files and IPython settings have left out what a cell shows.
 KERNEL = {"MPLBACKEND": None, "JUPYTER_PATH": None, "JUPYTER_PREFER_ENV_PATH": "1"}
@@ -69,9 +71,9 @@ def run_notebook(path: Path, output: Path, parameters: dict[str, object]) -> Non
                 extra_arguments=["--log-level=ERROR"],  # the kernel would warn of TCP on the loopback at every start
                 **_interrupt_cells_alone(),
             )
-    except OSError as error:
-        raise RuntimeError(_cannot_write(output.parent, error)) from error
     except Exception as error:  # a failed cell, a dead kernel and a timeout share no class
+        if getattr(error, "errno", None) in UNWRITABLE:
+            raise RuntimeError(_cannot_write(output.parent, error)) from error
         where = f"{path.name}, code cell {_last_started(output)}"
         raise RuntimeError(f"{where} stopped: {str(error).strip()}\nWhat ran is in {output}.") from error
 

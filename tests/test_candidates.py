@@ -171,6 +171,91 @@ def test_a_tag_that_somebody_edited_makes_no_candidate_and_no_crash(store, text)
     assert candidates.leaderboard("d")["model"].tolist() == [f"{PRODUCT}-large"]
 
 
+def retell(name: str, version: int, **changes: object) -> None:
+    """What somebody who means well types into the tag, the rest as it is."""
+    client = mlflow.MlflowClient()
+    told = json.loads(client.get_model_version(name, str(version)).tags["candidate"])
+    client.set_model_version_tag(name, str(version), "candidate", json.dumps({**told, **changes}))
+
+
+def break_the_seal_off(name: str, version: int) -> None:
+    """As the versions of older stores are."""
+    client = mlflow.MlflowClient()
+    told = json.loads(client.get_model_version(name, str(version)).tags["candidate"])
+    del told["seal"]
+    client.set_model_version_tag(name, str(version), "candidate", json.dumps(told))
+
+
+def edit_digest(name: str, version: int) -> None:
+    mlflow.MlflowClient().set_model_version_tag(name, str(version), "digest", "0")
+
+
+def edit_trial(name: str, version: int) -> None:
+    mlflow.MlflowClient().set_model_version_tag(name, str(version), "trial", "abc")
+
+
+EDITS = {
+    "a better score": lambda *made: retell(*made, val_brier=0.01),
+    "a worse score": lambda *made: retell(*made, val_brier=0.9),
+    "another rate": lambda *made: retell(*made, learning_rate=5.0),
+    "another digest": edit_digest,
+    "another trial": edit_trial,
+}
+
+
+@pytest.mark.parametrize("sealed", [True, False], ids=["sealed", "of an older store"])
+@pytest.mark.parametrize("edit", EDITS)
+def test_a_version_whose_tags_were_edited_never_counts(store, edit, sealed):
+    made = candidate("small", 0.1)
+    if not sealed:
+        break_the_seal_off(*made)
+        assert best() == made
+    if not (edit == "another digest" and not sealed):  # nothing but the files can tell then
+        EDITS[edit](*made)
+        assert best_but_for(made) == candidate("large", 0.3)
+        assert (
+            candidates.why_not(mlflow.MlflowClient().get_model_version(*map(str, made)), "d") == "its tags were edited"
+        )
+        trial = candidates.leaderboard("d")["trial"][0]
+        assert registry.find_version(made[0], trial) is None
+
+
+def best_but_for(made: tuple[str, int]) -> tuple[str, int]:
+    other = candidate("large", 0.3)
+    assert best() == other
+    mlflow.MlflowClient().delete_model_version(other[0], str(other[1]))
+    return other[0], other[1] + 1
+
+
+def test_a_copy_in_another_model_is_no_candidate_there(store):
+    made = candidate("small", 0.1)
+    for name in CANDIDATES[1:]:
+        mlflow.MlflowClient().copy_model_version(f"models:/{made[0]}/{made[1]}", name)
+    assert best() == made
+    assert len(candidates.leaderboard("d")) == 1
+
+
+def test_what_does_not_count_is_not_found_so_that_it_is_made_again(store):
+    for deed in (delete_run, kill, leave_running, archive, edit_digest):
+        made = candidate("small", 0.1)
+        trial = mlflow.MlflowClient().get_model_version(*map(str, made)).tags["trial"]
+        assert int(registry.find_version(made[0], trial).version) == made[1]
+        deed(*made)
+        assert registry.find_version(made[0], trial) is None
+
+
+@pytest.mark.parametrize("deed", DEEDS, ids=lambda deed: deed.__name__)
+def test_one_version_is_told_the_same_reason_as_the_whole_table(store, deed):
+    made = candidate("small", 0.1)
+    version = mlflow.MlflowClient().get_model_version(*map(str, made))
+    assert candidates.why_not(version, "d") == ""
+    assert candidates.why_not(version, "other") == "it was scored on other games"
+    if deed is not delete_version:
+        deed(*made)
+        version = mlflow.MlflowClient().get_model_version(*map(str, made))
+        assert DEEDS[deed] in candidates.why_not(version, "d")
+
+
 def test_of_10050_versions_none_is_cut_off(store):
     fill(store, 10_050)
     use_store(str(store))

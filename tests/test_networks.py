@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import expit
 
 from helpers import networks
 from helpers.features import OUTCOME, Split, mirror
@@ -270,3 +271,43 @@ def test_importing_the_helpers_does_not_import_tensorflow():
     modules = "bracket, candidates, features, games, networks, plots, registry, runs, scoring, store, sweep"
     code = f"import sys; from helpers import {modules}; print({{'tensorflow', 'keras'}} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
+
+
+# How far apart two ways of asking one network may be
+
+
+def ways(network, games: pd.DataFrame) -> np.ndarray:
+    """The same games asked at once, by Keras' own predict, a few at a time, and exactly, in 64 bits."""
+    rows = games.to_numpy("float32")
+    pieces = [networks.predict(network, rows[i : i + 7]) for i in range(0, len(rows), 7)]
+    exact = expit(strength(network, games) - strength(network, mirror(games)))
+    return np.array([networks.predict(network, rows), network.predict(rows)[:, 0], np.concatenate(pieces), exact])
+
+
+def strength(network, games: pd.DataFrame) -> np.ndarray:
+    scaler = network.get_layer("scaler")
+    rows = (games.to_numpy(float) - scaler.mean.numpy()) / np.sqrt(scaler.variance.numpy().astype(float))
+    *hidden, last = [layer.get_weights() for layer in network.get_layer("stack").layers]
+    for weights, bias in hidden:
+        rows = np.maximum(rows @ weights.astype(float) + bias, 0)
+    return (rows @ last[0].astype(float))[:, 0]
+
+
+@pytest.mark.parametrize("factor", [0.1, 1, 10, 100])
+def test_ways_of_asking_agree_to_what_the_size_of_the_strengths_allows(fit, factor):
+    network = networks.build_network("large", SPLIT.train[COLUMNS], seed=1)
+    for layer, trained in zip(network.get_layer("stack").layers, fit.network.get_layer("stack").layers, strict=True):
+        layer.set_weights([factor * weight for weight in trained.get_weights()])
+    games = SPLIT.test[COLUMNS]
+    allowed = networks.tolerance(network, games)
+    assert np.ptp(ways(network, games), axis=0).max() <= allowed
+    largest = max(np.abs(strength(network, side)).max() for side in (games, mirror(games)))
+    assert allowed == pytest.approx(min(0.01, 4 * 2**-23 * max(1, largest)), rel=0.01)
+
+
+def test_another_network_is_not_taken_for_rounding(fit):
+    games = SPLIT.test[COLUMNS]
+    other = networks.train("large", SPLIT, COLUMNS, learning_rate=0.01, epochs=4, seed=8).network
+    apart = np.abs(networks.predict(fit.network, games) - networks.predict(other, games)).max()
+    assert apart > 10 * networks.tolerance(fit.network, games)
+    assert networks.tolerance(fit.network, games.head(0)) > 0

@@ -1,9 +1,13 @@
 """The runner takes parameters from a command line and names the notebook and the cell of every fault."""
 
+import json
 import re
+import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import nbformat
+import psutil
 import pytest
 
 from helpers import run
@@ -53,6 +57,93 @@ def test_a_fault_names_the_notebook_and_the_cell(tmp_path, monkeypatch, fault):
     monkeypatch.setattr(run, "CELL_SECONDS", 5)
     with pytest.raises(RuntimeError, match=rf"(?s)00_probe\.ipynb, code cell 4 stopped: .*{reason}"):
         run.run_notebooks(tmp_path / "build", {"EPOCHS": 1})
+
+
+LATE = """import time
+kernel = get_ipython().kernel
+answer = kernel.shell_handlers["kernel_info_request"]  # papermill's last request to a kernel
+
+
+async def answer_and_dawdle(*message):
+    await answer(*message)
+    time.sleep(0.3)
+
+
+kernel.shell_handlers["kernel_info_request"] = answer_and_dawdle"""
+
+
+@pytest.mark.parametrize("last", ["2 + 2", "1 / 0"])
+def test_a_kernel_that_still_ends_its_last_reply_is_not_interrupted(tmp_path, monkeypatch, capfd, last):
+    one_notebook(tmp_path / "notebooks", monkeypatch, LATE, last)
+    with pytest.raises(RuntimeError, match="ZeroDivisionError") if "/" in last else nullcontext():
+        run.run_notebooks(tmp_path / "build", {"EPOCHS": 1})
+    assert "KeyboardInterrupt" not in capfd.readouterr().err
+
+
+def test_ctrl_c_interrupts_the_cell_under_way_and_ends_its_kernel(tmp_path, monkeypatch):
+    closed = tmp_path / "closed"
+    cell = f"""import os, pathlib, signal, time
+try:
+    os.kill(os.getppid(), signal.SIGINT)
+    time.sleep(60)
+except KeyboardInterrupt:
+    pathlib.Path({str(closed)!r}).write_text(str(os.getpid()))"""
+    one_notebook(tmp_path / "notebooks", monkeypatch, "1 + 1", cell)
+    with pytest.raises(KeyboardInterrupt):
+        run.run_notebooks(tmp_path / "build", {"EPOCHS": 1})
+    assert not psutil.pid_exists(int(closed.read_text()))
+
+
+def test_an_output_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    one_notebook(tmp_path / "notebooks", monkeypatch, "1 + 1")
+    (tmp_path / "build").write_text("a file")
+    with pytest.raises(RuntimeError, match=rf"^The folder {tmp_path / 'build'} cannot be written: [^\n]*; make room"):
+        run.run_notebooks(tmp_path / "build", {"EPOCHS": 1})
+
+
+def test_an_output_file_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    one_notebook(tmp_path / "notebooks", monkeypatch, "1 + 1")
+    (tmp_path / "build" / "00_probe.ipynb").mkdir(parents=True)
+    with pytest.raises(
+        RuntimeError, match=rf"^The folder {tmp_path / 'build'} cannot be written: Is a directory; make"
+    ):
+        run.run_notebooks(tmp_path / "build", {"EPOCHS": 1})
+
+
+SURROUNDINGS = """import os, sys, warnings
+import matplotlib.pyplot as plt
+plt.plot([1, 2])
+print(sys.executable, "made_by_a_start_up_file" in globals())
+warnings.warn("a warning")
+1 + 1"""
+
+
+def test_no_setting_of_a_pipeline_or_a_person_changes_what_a_notebook_shows(tmp_path, monkeypatch):
+    """Each of these was seen to: MPLBACKEND and a foreign kernel in CIs, IPython's profile, strict warnings."""
+    one_notebook(tmp_path / "notebooks", monkeypatch, SURROUNDINGS)
+    profile = tmp_path / "ipython" / "profile_default"
+    (profile / "startup").mkdir(parents=True)
+    (profile / "startup" / "00.py").write_text("made_by_a_start_up_file = True")
+    (profile / "ipython_config.py").write_text("get_config().InteractiveShell.ast_node_interactivity = 'none'")
+    foreign = tmp_path / "jupyter" / "kernels" / "python3"
+    foreign.mkdir(parents=True)
+    spec = {"argv": ["/nowhere/python"], "display_name": "another", "language": "python"}
+    (foreign / "kernel.json").write_text(json.dumps(spec))
+    (tmp_path / "startup.py").write_text("made_by_a_start_up_file = True")
+    for name, value in {
+        "MPLBACKEND": "agg",
+        "IPYTHONDIR": str(tmp_path / "ipython"),
+        "JUPYTER_PATH": str(tmp_path / "jupyter"),
+        "PYTHONSTARTUP": str(tmp_path / "startup.py"),
+        "PYTHONWARNINGS": "error",
+    }.items():
+        monkeypatch.setenv(name, value)
+    run.run_notebooks(tmp_path / "build", {"EPOCHS": 1})
+    shown = code_cells(tmp_path / "build" / "00_probe.ipynb")[-1].outputs
+    assert f"{sys.executable} False\n" in [output.get("text") for output in shown]
+    kinds = {kind for output in shown for kind in output.get("data", {})}
+    assert {"image/png", "text/plain"} <= kinds
+    assert "2" in [output.get("data", {}).get("text/plain") for output in shown]
 
 
 def test_folders_are_taken_from_where_make_runs_and_names_are_left_alone(tmp_path, monkeypatch):

@@ -1,6 +1,5 @@
 """Before the seeds are out, notebook 04 forecasts the season that is coming, and says what it is about."""
 
-
 import mlflow
 import pandas as pd
 import pytest
