@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlparse
 from filelock import FileLock
 
 from helpers.networks import ARCHITECTURES
+from helpers.server import StoreError, StoreRefusalError, ask_server
 from helpers.surroundings import environment, take_hold
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ PRODUCT = "march-madness"  # the registered model that consumers load
 CANDIDATES = [f"{PRODUCT}-{architecture}" for architecture in ARCHITECTURES]  # from the smallest network up
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 ENOUGH = 1_000_000  # bytes that must fit before a trial begins; a network takes a tenth
-PROBE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "4"}
 ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://.*|databricks(-uc)?|(arn|file|uc):.*", re.IGNORECASE | re.DOTALL)
 
 ADDRESSES = """
@@ -37,33 +37,6 @@ ADDRESSES = """
     WHERE tables.type = 'table'
     AND (columns.name LIKE '%location' OR columns.name LIKE '%uri' OR columns.name = 'source')
 """
-# What MLflow says when a server is there and refuses, as a pattern, and what to say and advise instead.
-REFUSALS = {
-    "code 401|^UNAUTHENTICATED": "wants to know who you are: set MLFLOW_TRACKING_USERNAME and "
-    "MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, to what it gave you",
-    "Invalid Host header": "does not know the name in its address: start it with --allowed-hosts and that name",
-    "code 403|^PERMISSION_DENIED": "does not let this user in: ask for the right to read and write, or set "
-    "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, of somebody who has it",
-    "code 404|ENDPOINT_NOT_FOUND": "is no MLflow server, or lies under another path: correct the address in STORE",
-    "code 407|[Pp]roxy": "cannot be reached through the proxy: add its host to NO_PROXY",
-    "code (426|505)|[Uu]pgrade [Rr]equired": "wants another version of the client, which is mlflow {version} here",
-    "SSL|CERTIFICATE": "has no connection that can be trusted: begin STORE with http:// or https:// as the server "
-    "does, and name its certificate in MLFLOW_TRACKING_SERVER_CERT_PATH",
-    "valid JSON|redirects|code 3": "answers with a page instead of data, as a sign-in page does: set the address "
-    "behind it, and MLFLOW_TRACKING_TOKEN if it wants one",
-    "[Ww]orkspace": "does not know the workspace in MLFLOW_WORKSPACE: correct or unset it",
-    "[Cc]redential|[Aa]uthenticat": "finds nobody to be here: give the credentials that its documentation names",
-    "[Ii]nvalid url|unsupported URI|connection adapters": "has no address that MLflow can use: correct STORE",
-    "code (400|4[12]|501)": "is there and does not understand this client, which is mlflow {version}",
-}
-
-
-class StoreError(RuntimeError):
-    """A store that cannot be reached, written or trusted; the sentence names it."""
-
-
-class StoreRefusalError(StoreError):
-    """A server that is there and does not let us in, which waiting cannot heal; the sentence says what can."""
 
 
 def use_store(store: str) -> None:
@@ -88,7 +61,7 @@ def use_store(store: str) -> None:
             mlflow.set_tracking_uri(_make_database(database) if database else place)
         mlflow.set_registry_uri("")  # the registry is the store's own, whatever was chosen before
         if database is None:
-            _ask_server()
+            ask_server()
         _make_experiments(database and database.parent, is_ours=not is_address(place))
 
 
@@ -201,27 +174,19 @@ def _check_experiment(name: str, known: dict[str, Experiment], location: str | N
         )
     for other in known.values() if not found and location else ():
         if other.artifact_location == location:
-            back = _mlflow("rename", other, "--new-name", name)
+            back = _mlflow("rename", other, f"--new-name {name}")
             raise StoreError(
                 f"The experiment {name} of this STORE is called {other.name!r} now; name it back with: {back}"
             )
 
 
-def _mlflow(deed: str, experiment: Experiment, *arguments: str) -> str:
+def _mlflow(deed: str, experiment: Experiment, rest: str = "") -> str:
     """The command that does something to an experiment of the store in use."""
     import mlflow
 
-    command = [
-        sys.executable,
-        "-m",
-        "mlflow",
-        "experiments",
-        deed,
-        "--experiment-id",
-        experiment.experiment_id,
-        *arguments,
-    ]
-    return f"MLFLOW_TRACKING_URI={shlex.quote(mlflow.get_tracking_uri())} {shlex.join(command)}"
+    uri, python = map(shlex.quote, (mlflow.get_tracking_uri(), sys.executable))
+    command = f"{python} -m mlflow experiments {deed} --experiment-id {experiment.experiment_id} {rest}".rstrip()
+    return f"MLFLOW_TRACKING_URI={uri} {command}"
 
 
 def plain(name: str) -> str:
@@ -243,7 +208,7 @@ def check_store(patience: float) -> None:
         return _try_writing(Path(uri.removeprefix(SQLITE)).parent)
     while True:
         try:
-            return _ask_server()
+            return ask_server()
         except StoreRefusalError:
             raise
         except StoreError:
@@ -258,35 +223,6 @@ def _try_writing(folder: Path) -> None:
             file.write(bytes(ENOUGH))
     except OSError as error:
         raise StoreError(f"The store's folder {folder} cannot be written: {error.strerror}.") from error
-
-
-def _ask_server() -> None:
-    import mlflow
-
-    uri = mlflow.get_tracking_uri()
-    try:
-        with environment(PROBE):
-            mlflow.search_experiments(max_results=1)
-    except mlflow.MlflowException as error:
-        said = str(error)
-        for sign, what in REFUSALS.items():
-            if re.search(sign, said):
-                what = what.format(version=mlflow.__version__)
-                raise StoreRefusalError(f"The store {uri} {what} ({_answer(said)}).") from error
-        failing = re.search(r"too many (\d+) error|error code (5\d\d|429)", said)
-        if failing:
-            code = failing[1] or failing[2]
-            raise StoreError(
-                f"The store {uri} answers with error {code}; see its log, or wait until it is well."
-            ) from error
-        raise StoreError(f"The store {uri} does not answer; start its server or choose another STORE.") from error
-
-
-def _answer(said: str) -> str:
-    """What a server answered, or else what MLflow says, in at most 100 characters and one line."""
-    body = re.sub(r"(?s).*?(Response body: '(.*)'|failed with exception (.*))", r"\2\3", said)
-    words = " ".join(re.sub("<[^>]*>", " ", body).split())
-    return f"it says {words[:100]!r}" if words else "it says nothing more"
 
 
 def mend_addresses(folder: Path) -> None:

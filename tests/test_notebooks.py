@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,10 +11,11 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import mlflow
 import nbformat
+import papermill
 import pytest
 
 from helpers import outputs, run
-from helpers.store import CANDIDATES, NOTEBOOKS, PRODUCT, use_store
+from helpers.store import CANDIDATES, NOTEBOOKS, PRODUCT, mend_addresses, use_store
 from tests.conftest import ROOT
 
 PATHS = sorted(NOTEBOOKS.glob("*.ipynb"))
@@ -211,3 +213,62 @@ def test_selecting_needs_no_network(chains):
     source = "\n".join(cell.source for cell in code_cells(folder / "03_select_the_best.ipynb"))
     check = "\nimport sys\nassert not {'tensorflow', 'keras'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", source + check], cwd=NOTEBOOKS, check=True, capture_output=True)
+
+
+# What a launcher and a start-up file left
+
+START_UP = """
+import mlflow
+mlflow.autolog()
+import keras
+keras.config.set_dtype_policy("mixed_bfloat16")
+keras.config.set_epsilon(3.0)
+"""
+
+
+def test_a_launchers_variables_and_a_start_up_file_steer_nothing(chains, tmp_path, monkeypatch):
+    """With papermill itself, whose kernel starts as a reader's does: notebooks 01 to 03 with another seed."""
+    store, startup = tmp_path / "store", tmp_path / "ipython" / "profile_default" / "startup"
+    shutil.copytree(chains[0][0].parent / "store", store)
+    mend_addresses(store)
+    use_store(str(store))
+    client = mlflow.MlflowClient()
+    champion = client.get_model_version_by_alias(PRODUCT, "champion")
+    (model,) = [output.model_id for output in client.get_run(champion.run_id).outputs.model_outputs]
+    before = everything(client)
+    startup.mkdir(parents=True)
+    (startup / "00.py").write_text(START_UP)
+    for name, value in {
+        "IPYTHONDIR": str(tmp_path / "ipython"),
+        "MLFLOW_RUN_ID": champion.run_id,
+        "MLFLOW_ACTIVE_MODEL_ID": model,
+        "MLFLOW_EXPERIMENT_NAME": CANDIDATES[2],
+        "MLFLOW_REGISTRY_URI": f"sqlite:///{tmp_path / 'elsewhere.db'}",
+        "KERAS_BACKEND": "torch",
+        "TF_USE_LEGACY_KERAS": "1",
+        "KERAS_MAX_EPOCHS": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    for number in ("01", "02", "03"):
+        (path,) = [path for path in PATHS if path.stem.startswith(number)]
+        declared = papermill.inspect_notebook(str(path))
+        given = {**SMALL, "STORE": str(store), "LEARNING_RATES": [0.002, 0.02], "SEED": 2024}
+        parameters = {name: value for name, value in given.items() if name in declared}
+        papermill.execute_notebook(path, tmp_path / path.name, parameters, cwd=NOTEBOOKS, progress_bar=False)
+    use_store(str(store))
+    after = everything(client)
+    assert {name: after[name] for name in before} == before
+    made = [name for name in set(after) - set(before) if name[0] in CANDIDATES]
+    assert sorted(name for name, _ in made) == sorted(2 * CANDIDATES)
+    assert len(after) - len(before) - sum(name[0] == PRODUCT for name in set(after) - set(before)) == 3 * len(made)
+    assert not (tmp_path / "elsewhere.db").exists()
+    assert not (NOTEBOOKS / "mlruns").exists()
+
+
+def everything(client: mlflow.MlflowClient) -> dict[object, object]:
+    """All runs, logged models and versions of a store, as they are."""
+    ids = [experiment.experiment_id for experiment in client.search_experiments()]
+    runs = {run.info.run_id: run.to_dictionary() for run in client.search_runs(ids)}
+    models = {model.model_id: model.to_dictionary() for model in client.search_logged_models(ids)}
+    versions = {(v.name, int(v.version)): (v.tags, v.run_id, v.description) for v in client.search_model_versions()}
+    return {**runs, **models, **versions}

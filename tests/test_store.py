@@ -127,6 +127,13 @@ def test_the_wrong_scheme_is_said_to_be_one(server):
         use_store(server.url.replace("http", "https"))
 
 
+@pytest.mark.parametrize("host", ["proxy", "workspace-credentials", "ssl"])
+def test_a_word_in_its_address_is_no_reason(host):
+    with pytest.raises(StoreError, match="does not answer; start its server") as raised:
+        use_store(f"http://{host}.invalid:1/workspace")
+    assert not isinstance(raised.value, StoreRefusalError)
+
+
 def test_a_proxy_that_is_not_there_is_named(monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.delenv("NO_PROXY", raising=False)

@@ -26,7 +26,7 @@ def run(trial: Trial, split: Split, folder: Path) -> None:
             mlflow.log_param(name, value)
         network, losses = train(trial, split, folder / "best.weights.h5")
         for name, curve in losses.items():
-            for epoch, loss in enumerate(curve):
+            for epoch, loss in enumerate(curve, 1):
                 mlflow.log_metric(name, loss, step=epoch)
         answers = network.predict(split.validation[FEATURE_SETS[trial.features]].to_numpy("float32"), verbose=0)
         mlflow.log_metric("val_brier", brier_score(split.validation[OUTCOME], answers[:, 0]))
