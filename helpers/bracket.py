@@ -131,7 +131,7 @@ def newest_brackets(games: Games, season: int | None = None) -> dict[str, Bracke
         brackets = {}
         for league in games.regular["League"].unique():
             with suppress(LookupError):
-                brackets[league] = Bracket(games, league, candidate)
+                brackets[league] = Bracket(games, league, int(candidate))
         if brackets:
             return brackets
     raise LookupError(f"No season up to {season or 'the newest'} has a bracket: seeds or slots are missing.")
