@@ -335,6 +335,17 @@ def test_a_second_version_of_a_trial_gives_way_to_the_first(own, trial):
     ]
 
 
+def test_a_version_that_another_call_made_of_the_same_trial_is_not_deleted(own, trial, split):
+    """Only the version that this call has made gives way, whichever of the two counts."""
+    version, folder = own
+    client = mlflow.MlflowClient()
+    by_hand = client.create_model_version(trial.model, folder.as_uri(), version.run_id, tags={"trial": trial.key})
+    again = registry.register(version.source, trial.model, version.tags)
+    assert again.version == version.version
+    left = [v.version for v in mlflow.search_model_versions(filter_string=f"name = '{trial.model}'")]
+    assert sorted(left) == [version.version, by_hand.version]
+
+
 INJECTED = "x' AND name LIKE '%"
 NAMES = ["O'Neil", 'a"b', "50%", "a b", "a/b", "a\nb", "Göteborg", INJECTED, "", "champion\n"]
 

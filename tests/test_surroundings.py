@@ -15,7 +15,7 @@ import mlflow
 import numpy as np
 import pytest
 
-from helpers import networks, registry, surroundings
+from helpers import networks, registry, runs, surroundings
 from helpers.store import CANDIDATES, use_store
 from helpers.sweep import run_sweep, run_trial
 from tests.conftest import ROOT
@@ -133,6 +133,17 @@ def test_the_run_and_the_model_that_a_launcher_named_stay_as_they_are(environmen
     assert run_sweep(trials(), SPLIT)["outcome"].tolist() == ["found", *["trained"] * 8]
     assert look() == before
     whole(str(store))
+
+
+def test_a_claim_makes_a_run_of_its_own_whatever_the_variable_says(environment, store, finished):
+    version, look = finished
+    before = look()
+    environment.setenv("MLFLOW_RUN_ID", version.run_id)
+    claimed = runs.claim(CANDIDATES[1], "abc", "a trial")
+    with runs.held(claimed.info.run_id):
+        pass
+    assert claimed.info.run_id != version.run_id
+    assert look() == before
 
 
 def test_an_active_model_and_an_active_run_get_nothing_and_stay_active(environment, store, finished):

@@ -132,6 +132,17 @@ def test_an_experiment_that_was_set_before_and_a_run_that_is_active_change_nothi
     whole(str(store), 3)
 
 
+@pytest.mark.parametrize("tags", [{}, {"owner": "me"}, {"owner": "me 1 1", "heartbeat": "soon"}])
+def test_a_run_of_somebody_elses_with_a_tag_of_that_name_is_not_closed(store, three, tags):
+    """Only what has all the tags of a claim, as claim writes them, is one."""
+    home, client = mlflow.get_experiment_by_name(three[0].model), mlflow.MlflowClient()
+    foreign = client.create_run(home.experiment_id, start_time=0, tags={"trial": three[0].key, **tags})
+    assert run_sweep(three, SPLIT)["outcome"].tolist() == ["trained"] * 3
+    now = client.get_run(foreign.info.run_id)
+    assert (now.info.status, now.info.end_time) == ("RUNNING", None)
+    assert {name: text for name, text in now.data.tags.items() if name in foreign.data.tags} == foreign.data.tags
+
+
 def test_a_claim_that_comes_second_is_withdrawn(store, three, monkeypatch):
     answers = iter([[], ["another run, which started first"]])
     monkeypatch.setattr(runs, "living_runs", lambda *names: next(answers))
