@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import os
 import re
 import shutil
 import sqlite3
@@ -16,7 +17,7 @@ import mlflow
 import pytest
 
 from helpers import run, serve, store
-from helpers.store import CANDIDATES, NOTEBOOKS, StoreError, StoreRefusalError, check_store, use_store
+from helpers.store import CANDIDATES, DEFAULT_STORE, NOTEBOOKS, StoreError, StoreRefusalError, check_store, use_store
 from helpers.sweep import run_sweep
 from tests.conftest import ROOT
 from tests.faults.work import SPLIT, trials, whole
@@ -278,6 +279,14 @@ def test_every_target_of_make_takes_the_same_store_from_command_line_and_environ
     for place in ("a b", str(tmp_path / "c d"), "http://127.0.0.1:5000"):
         monkeypatch.setenv("STORE", place)
         assert serve.chosen_store() == run.read_parameters([f"STORE={place}"])["STORE"]
+
+
+def test_the_store_that_jupyterlab_was_started_with_is_the_notebooks_default(store, monkeypatch):
+    monkeypatch.setattr(subprocess, "run", lambda command, check: use_store(DEFAULT_STORE))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    serve.serve_lab(str(store))
+    assert mlflow.get_tracking_uri() == f"sqlite:///{store / 'mlflow.db'}"
+    assert "MLFLOW_TRACKING_URI" not in os.environ
 
 
 @pytest.mark.parametrize("place", ["", "gone/with a space"])

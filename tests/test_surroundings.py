@@ -172,7 +172,7 @@ def test_versions_go_into_the_store_whatever_registry_was_chosen(environment, st
 
 def test_a_choice_leaves_the_environments_address_as_it_was(environment, store):
     environment.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
-    use_store(str(store))
+    use_store(str(store.parent / "another"))
     assert os.environ["MLFLOW_TRACKING_URI"] == "http://127.0.0.1:1"
 
 
@@ -243,7 +243,7 @@ def unsteered() -> str:
 
 
 CHOICES = {
-    "floatx": "float64",
+    "floatx": "float16",
     "epsilon": 3.0,
     "dtype_policy": "mixed_bfloat16",
     "max_epochs": 1,
@@ -268,13 +268,23 @@ def test_a_setting_of_keras_changes_no_network_and_stays_as_it_was_chosen(unstee
 def test_functions_that_run_eagerly_are_compiled_for_us(unsteered, monkeypatch):
     import tensorflow as tf
 
+    honest, seen = networks._compiled_twin, []
+
+    def look(*arguments, **named):
+        seen.append((tf.config.functions_run_eagerly(), tf.config.optimizer.get_jit()))
+        return honest(*arguments, **named)
+
     monkeypatch.setattr(networks, "_twins", {})
+    monkeypatch.setattr(networks, "_compiled_twin", look)
     tf.config.run_functions_eagerly(True)
+    tf.config.optimizer.set_jit("autoclustering")
     try:
         assert bits() == unsteered
-        assert tf.config.functions_run_eagerly()
+        assert seen == [(False, "")]
+        assert (tf.config.functions_run_eagerly(), tf.config.optimizer.get_jit()) == (True, "autoclustering")
     finally:
         tf.config.run_functions_eagerly(False)
+        tf.config.optimizer.set_jit(False)
 
 
 TRAIN = "from tests.test_surroundings import bits; print(bits())"
