@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace
 
+from helpers.run import writing
 from helpers.store import NOTEBOOKS
 
 CONTENTS = """
@@ -82,4 +83,8 @@ def write_book(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    write_book(NOTEBOOKS.parent / "build" / "book")
+    try:
+        with writing(NOTEBOOKS.parent / "build"):
+            write_book(NOTEBOOKS.parent / "build" / "book")
+    except RuntimeError as error:
+        sys.exit(str(error))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import nbformat
 from nbformat import NotebookNode
 
-from helpers.run import run_notebooks
+from helpers.run import run_notebooks, writing
 from helpers.store import NOTEBOOKS
 
 PICTURE_OF_README = NOTEBOOKS / "images" / "chances.png"
@@ -56,4 +57,8 @@ def _last_picture(cell: NotebookNode) -> bytes:
 
 
 if __name__ == "__main__":
-    write_outputs()
+    try:
+        with writing(NOTEBOOKS):
+            write_outputs()
+    except RuntimeError as error:
+        sys.exit(f"\n{error}")

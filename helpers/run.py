@@ -8,6 +8,8 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -20,7 +22,8 @@ from helpers.store import NOTEBOOKS, from_command_line
 from helpers.surroundings import environment
 
 CELL_SECONDS = 900
-UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EISDIR, errno.ENOTDIR}
+UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
+UNWRITABLE |= {errno.EEXIST, errno.EISDIR, errno.ENOTDIR}  # a file in a folder's place, or the reverse
 # A pipeline's backend would leave the pictures out, a kernel named python3 may belong to another environment, strict
 # warnings stop MLflow itself, and a user's start-up files and IPython settings have left out what a cell shows.
 KERNEL = {"MPLBACKEND": None, "JUPYTER_PATH": None, "JUPYTER_PREFER_ENV_PATH": "1"}
@@ -41,10 +44,8 @@ def run_notebooks(output: Path, parameters: dict[str, object]) -> None:
     if unknown:
         raise ValueError(f"No notebook has a parameter {', '.join(unknown)}; there are {', '.join(sorted(known))}.")
     check_parameters(**{name: value for name, value in parameters.items() if name in RULES})
-    try:
+    with writing(output):
         shutil.copytree(NOTEBOOKS / "images", output / "images", dirs_exist_ok=True)  # for the pages that show them
-    except (OSError, shutil.Error) as error:
-        raise RuntimeError(_cannot_write(output, error)) from error
     for path in paths:
         start = time.perf_counter()
         given = {name: value for name, value in parameters.items() if name in declared[path]}
@@ -73,13 +74,22 @@ def run_notebook(path: Path, output: Path, parameters: dict[str, object]) -> Non
             )
     except Exception as error:  # a failed cell, a dead kernel and a timeout share no class
         if getattr(error, "errno", None) in UNWRITABLE:
-            raise RuntimeError(_cannot_write(output.parent, error)) from error
+            with writing(output.parent):
+                raise
         where = f"{path.name}, code cell {_last_started(output)}"
         raise RuntimeError(f"{where} stopped: {str(error).strip()}\nWhat ran is in {output}.") from error
 
 
-def _cannot_write(folder: Path, error: OSError) -> str:
-    return f"The folder {folder} cannot be written: {error.strerror or error}; make room or give the right to write."
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Turn an error of the disk inside into a RuntimeError with one sentence that names the folder."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in UNWRITABLE and not isinstance(error, shutil.Error):
+            raise
+        why = error.strerror or error.args[0][0][-1]  # copytree gives a list, of each file with its reason
+        raise RuntimeError(f"The folder {folder} cannot be written ({why}); make room or give the right to.") from error
 
 
 def _interrupt_cells_alone() -> dict[str, object]:

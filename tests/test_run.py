@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -97,7 +98,9 @@ except KeyboardInterrupt:
 def test_an_output_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch):
     one_notebook(tmp_path / "notebooks", monkeypatch, "1 + 1")
     (tmp_path / "build").write_text("a file")
-    with pytest.raises(RuntimeError, match=rf"^The folder {tmp_path / 'build'} cannot be written: [^\n]*; make room"):
+    with pytest.raises(
+        RuntimeError, match=rf"^The folder {tmp_path / 'build'} cannot be written \([^\n]*\); make room"
+    ):
         run.run_notebooks(tmp_path / "build", {"EPOCHS": 1})
 
 
@@ -105,9 +108,18 @@ def test_an_output_file_that_cannot_be_written_is_named(tmp_path, monkeypatch):
     one_notebook(tmp_path / "notebooks", monkeypatch, "1 + 1")
     (tmp_path / "build" / "00_probe.ipynb").mkdir(parents=True)
     with pytest.raises(
-        RuntimeError, match=rf"^The folder {tmp_path / 'build'} cannot be written: Is a directory; make"
+        RuntimeError, match=rf"^The folder {tmp_path / 'build'} cannot be written \(Is a directory\); make"
     ):
         run.run_notebooks(tmp_path / "build", {"EPOCHS": 1})
+
+
+def test_the_book_says_so_too(tmp_path, monkeypatch):
+    (tmp_path / "build").write_text("a file")
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "README.md").write_text("# A book")
+    monkeypatch.setattr("helpers.store.NOTEBOOKS", tmp_path / "notebooks")
+    with pytest.raises(SystemExit, match=r"^The folder .*build cannot be written \([^\n]*\); make room"):
+        runpy.run_module("helpers.book", run_name="__main__")
 
 
 SURROUNDINGS = """import os, sys, warnings
