@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 ARCHITECTURES = {"small": (64,), "medium": (64, 64), "large": (128, 64, 64)}  # hidden units, layer by layer
 BATCH_SIZE = 32
 PATIENCE = 10
+READ_AT_IMPORT = ("TF_", "XLA_", "ONEDNN_", "DNNL_", "NVIDIA_")  # how variables begin that TensorFlow reads once
 STEADY = {  # keras.config's own values, whatever keras.json or a start-up file says
     "floatx": "float32",
     "epsilon": 1e-7,
@@ -65,7 +66,7 @@ def start_keras() -> ModuleType:
 
 @cache
 def _import_keras() -> ModuleType:
-    late = sorted(name for name in taken_away if not name.startswith(("MLFLOW_", "_MLFLOW_", "KERAS_")))
+    late = sorted(name for name, value in taken_away.items() if value and name.startswith(READ_AT_IMPORT))
     if late and "tensorflow" in sys.modules:
         settings = ", ".join(f"{name}={taken_away[name]}" for name in late)
         raise RuntimeError(f"TensorFlow was imported before with {settings}; unset that and start this kernel again.")

@@ -319,7 +319,7 @@ def test_a_keras_json_that_keras_does_not_start_with_is_named(tmp_path, content)
 
 def test_a_setting_that_tensorflow_was_imported_with_is_named():
     code = "import tensorflow\nfrom helpers import networks; networks.start_keras()"
-    done = in_another_process(code, TF_ENABLE_ONEDNN_OPTS="0")
+    done = in_another_process(code, TF_ENABLE_ONEDNN_OPTS="0", LOKY_MAX_CPU_COUNT="", MLFLOW_RUN_ID="a")
     sentence = "RuntimeError: TensorFlow was imported before with TF_ENABLE_ONEDNN_OPTS=0; unset that and start this"
     assert done.stderr.strip().splitlines()[-1].startswith(sentence)
 
