@@ -67,7 +67,7 @@ def test_a_kill_while_the_store_is_first_made_does_no_harm(tmp_path):
         time.sleep(0.01)
     time.sleep(0.3)  # some of the tables are there by now
     os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process.communicate()
     assert partial.exists()
     assert not (tmp_path / "store" / "mlflow.db").exists()
     again = start(LOG_A_RUN, tmp_path / "store")
