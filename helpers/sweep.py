@@ -150,8 +150,7 @@ def run_trial(trial: Trial, split: Split) -> ModelVersion:
     Raises RuntimeError when someone else is at work on it.
     """
     take_hold()
-    runs.close_dead_runs()  # one of them may have registered this trial and not come to close its run
-    version = registry.find_version(trial.model, trial.key) or _claim_and_train(trial, split)
+    version = _find(trial) or _claim_and_train(trial, split)
     if version is None:
         raise RuntimeError(f"Another process is at work on {trial}; wait for it.")
     return version
@@ -175,9 +174,14 @@ def _work(trial: Trial, split: Split, store: str, cores: int) -> tuple[Trial, di
 
 
 def _find_or_train(trial: Trial, split: Split) -> dict | None:
-    found = registry.find_version(trial.model, trial.key)
+    found = _find(trial)
     version = found or _claim_and_train(trial, split)
     return version and {"version": int(version.version), "outcome": "found" if found else "trained", "reason": ""}
+
+
+def _find(trial: Trial) -> ModelVersion | None:
+    runs.close_dead_runs()  # one of them may have registered this trial and not come to close its run
+    return registry.find_version(trial.model, trial.key)
 
 
 def _claim_and_train(trial: Trial, split: Split) -> ModelVersion | None:
@@ -207,5 +211,6 @@ def _train_and_register(trial: Trial, split: Split, run_id: str) -> ModelVersion
     model = registry.log_network(run_id, fit.network, features, predictions)
     client.log_metric(run_id, "val_brier", val_brier, model_id=model.model_id)
     digest = registry.check_reloaded(model.model_uri, features, predictions)
+    runs.close_dead_runs()  # once more: one may have registered this trial after it was looked for, and died
     tags = registry.version_tags(trial.key, digest, {**asdict(trial), "val_brier": val_brier})
     return registry.register(model.model_uri, trial.model, tags)

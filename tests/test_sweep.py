@@ -1,5 +1,6 @@
 """What becomes of each trial of a sweep: one fails, the others go on, on any backend, and nothing is done twice."""
 
+import platform
 import signal
 from contextlib import suppress
 from dataclasses import replace
@@ -11,7 +12,7 @@ import pytest
 from dask.distributed import Client, LocalCluster
 from mlflow.entities import ViewType
 
-from helpers import candidates, networks, runs, sweep
+from helpers import candidates, networks, registry, runs, sweep
 from helpers.features import OUTCOME, Split
 from helpers.store import CANDIDATES, use_store
 from helpers.sweep import Trial, run_sweep
@@ -141,6 +142,46 @@ def test_a_run_of_somebody_elses_with_a_tag_of_that_name_is_not_closed(store, th
     now = client.get_run(foreign.info.run_id)
     assert (now.info.status, now.info.end_time) == ("RUNNING", None)
     assert {name: text for name, text in now.data.tags.items() if name in foreign.data.tags} == foreign.data.tags
+
+
+def let_its_process_die(trial: Trial) -> None:
+    """A trial that has a version becomes one whose process was killed after registering, before it closed its run."""
+    run_id = registry.find_version(trial.model, trial.key).run_id
+    mlflow.MlflowClient().update_run(run_id, status="RUNNING")
+    mlflow.MlflowClient().set_tag(run_id, "owner", f"{platform.node()} 1 1")
+
+
+def test_a_version_whose_process_dies_while_the_sweep_runs_is_found(store, three, monkeypatch):
+    run_sweep(three[1:2], SPLIT)
+    train = networks.train
+
+    def meanwhile(*args):
+        if args[0] == "small":
+            let_its_process_die(three[1])
+        return train(*args)
+
+    monkeypatch.setattr(networks, "train", meanwhile)
+    assert run_sweep(three, SPLIT)["outcome"].tolist() == ["trained", "found", "trained"]
+    whole(str(store), 3)
+
+
+def test_a_version_that_comes_and_loses_its_process_after_it_was_looked_for_stays_the_only_one(
+    store, three, monkeypatch
+):
+    run_sweep(three[:1], SPLIT)
+    (first,) = mlflow.search_model_versions()
+    train = networks.train
+
+    def meanwhile(*args):
+        monkeypatch.setattr(registry, "find_version", find)
+        let_its_process_die(three[0])
+        return train(*args)
+
+    find = registry.find_version
+    monkeypatch.setattr(registry, "find_version", lambda *names: None)
+    monkeypatch.setattr(networks, "train", meanwhile)
+    assert run_sweep(three[:1], SPLIT)["version"].tolist() == [int(first.version)]
+    whole(str(store), 1)
 
 
 def test_a_claim_that_comes_second_is_withdrawn(store, three, monkeypatch):
