@@ -11,18 +11,18 @@ python = .venv/bin/python
 .PHONY: run notebooks pictures book test faults bench lab ui lint lock
 
 run: .venv/ready
-	$(python) -m helpers.run $(parameters)
+	$(python) -m helpers.tools.execute $(parameters)
 
 # Renews the outputs that are committed with the notebooks.
 notebooks: .venv/ready
-	$(python) -m helpers.outputs
+	$(python) -m helpers.tools.outputs
 
 # Renews the pictures of MLflow's pages, which takes a browser.
 pictures: .venv/ready
 	$(python) -m pytest -q tests/pages/test_registry_pages.py --pictures notebooks/images
 
 book: .venv/ready
-	$(python) -m helpers.book
+	$(python) -m helpers.tools.book
 
 test: .venv/ready
 	$(python) -m pytest -n 2 --dist loadfile --ignore tests/faults
@@ -35,10 +35,10 @@ bench: .venv/ready
 	$(python) -m tests.benchmarks
 
 lab: .venv/ready
-	$(python) -m helpers.serve lab
+	$(python) -m helpers.tools.serve lab
 
 ui: .venv/ready
-	$(python) -m helpers.serve ui
+	$(python) -m helpers.tools.serve ui
 
 lint: .venv/ready
 	$(python) -m ruff check .

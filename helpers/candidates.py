@@ -9,47 +9,43 @@ from mlflow.entities.model_registry import ModelVersion
 
 from helpers import registry
 from helpers.registry import objection, run_of, state_of
-from helpers.store import CANDIDATES, PRODUCT, plain
+from helpers.trials import CANDIDATES, PRODUCT, plain
 
-MADE_OF = {
-    "architecture": str,
-    "learning_rate": float,
-    "epochs": int,
-    "seed": int,
-    "features": str,
-    "data": str,
-    "val_brier": float,
-}
+ALWAYS = {"architecture": str, "seed": int, "features": str, "data": str, "val_brier": float}  # beside the parameters
 VALID_RUN = "attributes.status = 'FINISHED' and metrics.val_brier >= 0 and metrics.val_brier <= 1"
+FROM_STORE = ("model", "version", "run_id", "trial", "reason")
 TOP = 20  # of so many best runs one usually has a valid version
 
 
 def leaderboard(data: str) -> pd.DataFrame:
     """All valid candidate versions that were trained and scored on the data with this fingerprint, best first.
 
-    Columns: model, version, architecture, learning_rate, epochs, seed, features, data, val_brier, trial, run_id. A
-    tie goes to the smaller network, then to the lower version. Raises LookupError when there is none, with the reason
-    for each that was passed over.
+    Columns: model, version, architecture, its parameters such as learning_rate and epochs, seed, features, data,
+    val_brier, trial, run_id. A tie goes to the smaller network, then to the lower version. Raises LookupError when
+    there is none, with the reason for each that was passed over.
     """
-    board = _candidates(data)
-    valid = board[board["reason"] == ""].astype(MADE_OF)
-    if board.empty:
+    rows = _candidates(data)
+    valid = [row for row in rows if not row["reason"]]
+    if not rows:
         raise LookupError("This STORE has no candidates for these games: run the notebook before this one first.")
-    if valid.empty:
-        reasons = "; ".join(f"{row.model} {row.version}: {row.reason}" for row in board.head(20).itertuples())
-        raise LookupError(f"None of {len(board)} candidates for these games is valid ({reasons}).")
-    valid = valid.assign(size=valid["model"].map(CANDIDATES.index))
-    valid = valid.sort_values(["val_brier", "size", "version"], ignore_index=True)
-    return valid[["model", "version", *MADE_OF, "trial", "run_id"]]
+    if not valid:
+        reasons = "; ".join(f"{row['model']} {row['version']}: {row['reason']}" for row in rows[:20])
+        raise LookupError(f"None of {len(rows)} candidates for these games is valid ({reasons}).")
+    board = pd.DataFrame(sorted(valid, key=_place))
+    made_of = [name for name in board if name not in FROM_STORE]
+    return board[["model", "version", *made_of, "trial", "run_id"]]
 
 
-def _candidates(data: str) -> pd.DataFrame:
+def _place(row: dict[str, object]) -> tuple[float, int, int]:
+    return row["val_brier"], CANDIDATES.index(row["model"]), row["version"]
+
+
+def _candidates(data: str) -> list[dict[str, object]]:
     """All candidate versions for these data, from their tags, each with the reason why it is not valid, or ""."""
     found = mlflow.search_model_versions(filter_string=f"name LIKE '{PRODUCT}-%'")
     bad_runs = _runs_that_do_not_count()
     rows = [_row(version, bad_runs.get(version.run_id, "")) for version in found if version.name in CANDIDATES]
-    board = pd.DataFrame(rows, columns=[*MADE_OF, "model", "version", "run_id", "trial", "reason"])
-    return board[board["data"].isna() | (board["data"] == data)]
+    return [row for row in rows if row.get("data", data) == data]
 
 
 def _row(version: ModelVersion, state: str, run: Run | None = None) -> dict[str, object]:
@@ -77,10 +73,11 @@ def why_not(version: ModelVersion, data: str) -> str:
 
 
 def _made_of(version: ModelVersion) -> dict[str, object]:
-    """What is needed of what the version is made of, or nothing, should somebody have edited it."""
+    """What the version is made of, with its score, or nothing, should somebody have edited it."""
     made_of = registry.made_of(version)
+    made_of.pop("seal", None)
     try:
-        return {name: kind(made_of[name]) for name, kind in MADE_OF.items()}
+        return made_of | {name: kind(made_of[name]) for name, kind in ALWAYS.items()}
     except (KeyError, TypeError, ValueError):
         return {}
 
@@ -108,17 +105,13 @@ def best_version(data: str) -> ModelVersion:
         max_results=TOP,
         output_format="list",
     )
-    best: list[tuple[float, int, int, ModelVersion]] = []
+    best: list[tuple[tuple[float, int, int], ModelVersion]] = []
     for run in runs:
-        if best and run.data.metrics["val_brier"] > best[0][0]:
+        if best and run.data.metrics["val_brier"] > best[0][0][0]:
             break
         versions = mlflow.search_model_versions(filter_string=f"run_id = '{run.info.run_id}'")
         rows = [(_row(version, "", run), version) for version in versions if version.name in CANDIDATES]
-        best += [
-            (row["val_brier"], CANDIDATES.index(row["model"]), row["version"], v)
-            for row, v in rows
-            if not row["reason"]
-        ]
+        best += [(_place(row), version) for row, version in rows if not row["reason"]]
     else:
         # None of the first few is valid, or all are equal: the leaderboard reads every one.
         first = leaderboard(data).iloc[0]

@@ -1,4 +1,4 @@
-"""The games: the tables of one or both leagues, made up, read from CSV files or fetched from Kaggle, and checked."""
+"""The games: the tables of one or both leagues, read from CSV files and checked."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import pandas as pd
 
 LEAGUES = {"M": "men", "W": "women"}
 BOX_STATISTICS = ["FGM", "FGA", "FGM3", "FGA3", "FTM", "FTA", "OR", "DR", "Ast", "TO", "Stl", "Blk", "PF"]
-KAGGLE_COMPETITION = "march-machine-learning-mania-2025"
 
 _RESULT = ["Season", "DayNum", "WTeamID", "WScore", "LTeamID", "LScore", "WLoc", "NumOT"]
 _BOX_SCORE = [side + statistic for side in "WL" for statistic in BOX_STATISTICS]
@@ -61,18 +60,6 @@ class Games:
     teams: pd.DataFrame
 
 
-def load_games(source: str, seed: int) -> Games:
-    """The games of a source: "simulated" (made from the seed), "kaggle" (downloaded), or a folder of CSV files.
-
-    Raises FileNotFoundError, ConnectionError or ValueError with one sentence that says what is wrong and where.
-    """
-    if source == "simulated":
-        from helpers.simulate import simulate_games
-
-        return simulate_games(seed)
-    return read_games(_download() if source == "kaggle" else Path(source))
-
-
 def read_games(folder: Path) -> Games:
     """The games in a folder with Kaggle's CSV files of the men (M...), the women (W...) or both, checked.
 
@@ -93,20 +80,6 @@ def read_games(folder: Path) -> Games:
             f"Team {team} is in MTeams.csv and in WTeams.csv; one league's files were saved as the other's."
         )
     return Games(**stacked)
-
-
-def _download() -> Path:
-    import kagglehub
-
-    page = f"https://www.kaggle.com/competitions/{KAGGLE_COMPETITION}"
-    try:
-        return Path(kagglehub.competition_download(KAGGLE_COMPETITION))
-    except Exception as error:  # kagglehub lets errors of several HTTP libraries through
-        raise ConnectionError(
-            f"Kaggle did not hand out the games ({type(error).__name__}): accept the rules at {page}, put an API "
-            "token where kagglehub looks for it (KAGGLE_USERNAME and KAGGLE_KEY, or ~/.kaggle/kaggle.json), or "
-            'download the files by hand and set SOURCE to their folder; SOURCE = "simulated" needs no account.'
-        ) from error
 
 
 def _read_league(folder: Path, league: str) -> dict[str, pd.DataFrame]:

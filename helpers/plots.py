@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from itertools import cycle
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
 from helpers.games import LEAGUES
+from helpers.trials import ARCHITECTURES
 
 # Okabe and Ito's palette, which the colour-blind can tell apart: M. Okabe, K. Ito, Color Universal Design (2008).
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#6E6E6E"
+PINK, SKY = "#CC79A7", "#56B4E9"
 TICKS = {True: "✓", False: "✗", None: ""}
 ALWAYS_HALF = 0.25  # the Brier score of giving every game 0.5
 LEAGUE_STYLES = {"M": {"color": BLUE, "marker": "o"}, "W": {"color": RED, "marker": "s"}}
-ARCHITECTURE_STYLES = {
-    "small": {"color": BLUE, "marker": "o"},
-    "medium": {"color": ORANGE, "marker": "s"},
-    "large": {"color": GREEN, "marker": "^"},
+STYLES = zip((BLUE, ORANGE, GREEN, PINK, SKY), "os^Dv", strict=True)
+ARCHITECTURE_STYLES = {  # by an architecture's place, however many there are
+    name: {"color": colour, "marker": marker}
+    for name, (colour, marker) in zip(ARCHITECTURES, cycle(STYLES), strict=False)
 }
 
 

@@ -1,15 +1,13 @@
-"""Versions of models: log a network, check it, register it once, find it, and load it if its files are unharmed."""
+"""Versions of models: log one, check it, register it once, find it, and load it if its files are unharmed."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import tempfile
-from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version as installed
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import mlflow
 import numpy as np
@@ -19,22 +17,20 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.models import Model, infer_signature
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 
-from helpers.networks import numbers, predict, steady_keras, tolerance
-from helpers.store import PRODUCT, plain
-
-if TYPE_CHECKING:
-    import keras
+from helpers.models.fitted import FittedModel
+from helpers.models.keras import KerasModel, steady_keras
+from helpers.trials import PRODUCT, Trial, make_trial, plain
 
 PACKAGES = ("mlflow", "tensorflow", "keras", "numpy", "pandas")
 
 
-def log_network(run_id: str, network: keras.Model, features: pd.DataFrame, predictions: np.ndarray) -> LoggedModel:
-    """Log a network to a run, with a signature that names its columns, and give back where it lies.
+def log_model(run_id: str, fitted: FittedModel, games: pd.DataFrame) -> LoggedModel:
+    """Log a model to a run, with a signature that names its columns, and give back where it lies.
 
-    features holds the rows it was tried on (float64 columns), predictions its answers. The requirements are this
-    environment's versions; MLflow would otherwise start a second Python to find them out, 10 s a model. These are
-    the steps of mlflow.tensorflow.log_model but one: that also loads the model and tries the example, which takes
-    longer than the rest, and check_reloaded does it better.
+    games holds the rows it was tried on, one row per game. The requirements are this environment's versions; MLflow
+    would otherwise start a second Python to find them out, 10 s a model. These are the steps of
+    mlflow.tensorflow.log_model but one: that also loads the model and tries the example, which takes longer than the
+    rest, and check_reloaded does it better.
     """
     client = mlflow.MlflowClient()
     run = client.get_run(run_id)
@@ -42,18 +38,19 @@ def log_network(run_id: str, network: keras.Model, features: pd.DataFrame, predi
         "model", source_run_id=run_id, params=run.data.params, experiment_id=run.info.experiment_id
     )
     client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+    tried, answers = games[fitted.columns], fitted.predict(games)[:, None]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model"
         mlflow.tensorflow.save_model(
-            network,
+            fitted.model,
             path,
             mlflow_model=Model(run_id=run_id, model_id=model.model_id, artifact_path=model.artifact_location),
-            signature=infer_signature(features.to_numpy("float32"), predictions[:, None]),
-            input_example=features.head(3),
+            signature=infer_signature(tried.to_numpy("float32"), answers),
+            input_example=tried.head(3),
             pip_requirements=requirements(),
         )
         # The flavour takes tensor signatures alone, which would score shuffled columns without a word.
-        mlflow.models.set_signature(str(path), infer_signature(features, predictions[:, None]))
+        mlflow.models.set_signature(str(path), infer_signature(tried, answers))
         client.log_model_artifacts(model.model_id, str(path))
     return client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
 
@@ -64,20 +61,21 @@ def requirements() -> list[str]:
     return [f"{name}=={installed(name)}" for name in PACKAGES]
 
 
-def check_reloaded(model_uri: str, features: pd.DataFrame, predictions: np.ndarray) -> str:
+def check_reloaded(model_uri: str, fitted: FittedModel, games: pd.DataFrame) -> str:
     """Load a logged model from the store, compare its answers with those before it was logged, give back its digest.
 
     Raises RuntimeError when they differ by more than rounding, or are all the same; such a model is not to be
     registered.
     """
+    answers = fitted.predict(games)
     with tempfile.TemporaryDirectory() as copy:
         folder = Path(mlflow.artifacts.download_artifacts(model_uri, dst_path=copy))
-        network = load_network(folder)
-        difference = np.abs(predict(network, features) - predictions).max()
-        if not difference <= tolerance(network, features):
-            raise RuntimeError(f"{model_uri} loaded back answers {difference:.2g} apart from the network.")
-        if np.ptp(predictions) == 0:
-            raise RuntimeError(f"The network answers each of {len(predictions)} games with {predictions[0]:.3g}.")
+        loaded = load_folder(folder)
+        difference = np.abs(loaded.predict(games) - answers).max()
+        if not difference <= loaded.tolerance(games):
+            raise RuntimeError(f"{model_uri} loaded back answers {difference:.2g} apart from the model.")
+        if np.ptp(answers) == 0:
+            raise RuntimeError(f"The model answers each of {len(answers)} games with {answers[0]:.3g}.")
         return digest(folder)
 
 
@@ -111,6 +109,11 @@ def made_of(version: ModelVersion) -> dict[str, object]:
         return dict(json.loads(version.tags["candidate"]))
     except (KeyError, TypeError, ValueError):
         return {}
+
+
+def trial_of(version: ModelVersion) -> Trial:
+    """The trial that a version was registered for."""
+    return make_trial({name: value for name, value in made_of(version).items() if name not in ("val_brier", "seal")})
 
 
 def objection(version: ModelVersion, state: str, run: Run | None = None) -> str:
@@ -201,22 +204,7 @@ def _versions(name: str, trial: str) -> list[ModelVersion]:
     return sorted(mlflow.search_model_versions(filter_string=query), key=lambda version: int(version.version))
 
 
-@dataclass(frozen=True)
-class LoadedModel:
-    """A registered network whose files are those that were registered, and the columns that it wants."""
-
-    network: keras.Model
-    columns: list[str]
-
-    def predict(self, games: pd.DataFrame) -> np.ndarray:
-        """The probability that Team1 wins, a number a row; games may have its columns in any order, and others.
-
-        Raises TypeError or ValueError, with the columns and how many rows, for what would be scored wrongly.
-        """
-        return predict(self.network, numbers(games, self.columns))
-
-
-def load(version: ModelVersion) -> LoadedModel:
+def load(version: ModelVersion) -> FittedModel:
     """Load a version, unless its files are other ones than when it was registered.
 
     Raises RuntimeError that names the version; nothing of the files has run by then.
@@ -234,13 +222,14 @@ def load(version: ModelVersion) -> LoadedModel:
                 f"The files of {name} are not those that were registered; nothing of them was loaded. Delete that "
                 "version, and the candidate that it was copied from, and run the notebooks from 02 on again."
             )
-        return LoadedModel(load_network(folder), Model.load(folder).get_input_schema().input_names())
+        return load_folder(folder)
 
 
-def load_network(folder: Path) -> keras.Model:
-    """The Keras model in a logged model's folder."""
+def load_folder(folder: Path) -> FittedModel:
+    """The model in a logged model's folder, with the columns that its signature names."""
+    columns = Model.load(folder).get_input_schema().input_names()
     with steady_keras():
-        return mlflow.tensorflow.load_model(str(folder))
+        return KerasModel(mlflow.tensorflow.load_model(str(folder)), columns)
 
 
 def champion(data: str) -> ModelVersion:

@@ -1,15 +1,11 @@
-"""The trials of a sweep, and running them: one after the other or side by side, each once, whatever happens."""
+"""Run trials: one after the other or side by side, each once, whatever happens."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 
 import joblib
 import mlflow
@@ -17,61 +13,23 @@ import pandas as pd
 from IPython import get_ipython
 from matplotlib import rc_context
 from matplotlib.figure import Figure
-from mlflow.entities import Param
 from mlflow.entities.model_registry import ModelVersion
 from sqlalchemy.exc import SQLAlchemyError
 from tqdm.notebook import tqdm
 
-from helpers import networks, plots, registry, runs
-from helpers.features import FEATURE_SETS, MATCHUP, OUTCOME, Split
-from helpers.parameters import check_parameters
+from helpers import claims, plots, records, registry
+from helpers.features import MATCHUP, OUTCOME, Split
+from helpers.models import keras
+from helpers.models.fitted import FittedModel
 from helpers.scoring import brier_score
-from helpers.store import PRODUCT, StoreError, check_store, plain, use_store
+from helpers.stores import StoreError
+from helpers.stores.store import check_store, use_store
 from helpers.surroundings import take_hold
+from helpers.trials import Trial
 
 PATIENCE_SECONDS = 22  # for a store that is away; with the calls that fail first, half a minute
 STORE_FAULTS = (mlflow.MlflowException, OSError, SQLAlchemyError, StoreError)
 ATTEMPTS = 3  # at a trial, when it is the store that failed and it is well again
-
-
-@dataclass(frozen=True)
-class Trial:
-    """What a candidate is made of. Two trials with equal fields make the same network, so one is enough.
-
-    Raises ValueError for a learning rate, epochs or a seed that nothing can be trained with.
-    """
-
-    architecture: str
-    learning_rate: float
-    epochs: int
-    seed: int
-    features: str
-    data: str
-
-    def __post_init__(self) -> None:
-        check_parameters(LEARNING_RATE=self.learning_rate, EPOCHS=self.epochs, SEED=self.seed)
-
-    @property
-    def model(self) -> str:
-        """The experiment of its run, and the registered model of its version."""
-        return plain(f"{PRODUCT}-{self.architecture}")
-
-    @property
-    def key(self) -> str:
-        """Sixteen hexadecimal digits made from the fields, kept as the tag `trial` on the run and on the version."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
-
-    def __str__(self) -> str:
-        return f"{self.model}, learning rate {self.learning_rate:g}"
-
-
-def make_trials(learning_rates: Iterable[float], epochs: int, seed: int, features: str, data: str) -> list[Trial]:
-    """A trial for every architecture and learning rate, the smallest network first."""
-    return [
-        Trial(architecture, float(rate), epochs, seed, features, data)
-        for architecture in networks.ARCHITECTURES
-        for rate in learning_rates
-    ]
 
 
 def run_sweep(trials: Iterable[Trial], split: Split, n_jobs: int | None = None) -> pd.DataFrame:
@@ -79,26 +37,29 @@ def run_sweep(trials: Iterable[Trial], split: Split, n_jobs: int | None = None) 
 
     n_jobs trials run side by side, in processes of joblib's backend: loky, or what joblib.parallel_config names, but
     for multiprocessing, whose forks TensorFlow does not survive. A trial that someone else is at work on is waited
-    for. One that fails is closed as FAILED with its reason, and the others go on. Gives a row a trial: model,
-    learning_rate, version, outcome (trained, found, failed) and reason. Raises StoreError when the store stays away,
-    full or read-only, and RuntimeError when processes keep dying.
+    for. One that fails is closed as FAILED with its reason, and the others go on. Gives one row per trial:
+    model, the trial's parameters, version, outcome (trained, found, failed) and reason. Raises ValueError for a trial
+    that nothing can be trained with, StoreError when the store stays away, full or read-only, and RuntimeError when
+    processes keep dying.
     """
     trials, rows = list(dict.fromkeys(trials)), {}
+    for trial in trials:
+        keras.check(trial)
     take_hold()
-    runs.close_dead_runs()
+    claims.close_dead_runs()
     try:
-        with runs.stoppable(at_once=True), _progress(len(trials)) as report:
+        with claims.stoppable(at_once=True), _progress(len(trials)) as report:
             for trial, row in _until_all_are_done(trials, split, n_jobs):
                 rows[trial] = row
                 report(trial, row)
     except (KeyboardInterrupt, SystemExit):
-        runs.close_dead_runs()  # of the processes that were stopped with this one
+        claims.close_dead_runs()  # of the processes that were stopped with this one
         raise
-    runs.close_dead_runs()
+    claims.close_dead_runs()
     failed = sum(row["outcome"] == "failed" for row in rows.values())
     if failed:
         print(f"{failed} of {len(trials)} trials failed; the table says why.")
-    return pd.DataFrame([{"model": t.model, "learning_rate": t.learning_rate, **rows[t]} for t in trials])
+    return pd.DataFrame([{"model": trial.model, **trial.parameters, **rows[trial]} for trial in trials])
 
 
 def _until_all_are_done(trials: list[Trial], split: Split, n_jobs: int | None) -> Iterator[tuple[Trial, dict]]:
@@ -147,8 +108,9 @@ def _progress(total: int) -> Iterator[Callable[[Trial, dict], None]]:
 def run_trial(trial: Trial, split: Split) -> ModelVersion:
     """The registered version of a trial: found where it has finished before, otherwise trained, logged, registered.
 
-    Raises RuntimeError when someone else is at work on it.
+    Raises ValueError for one that nothing can be trained with, RuntimeError when someone else is at work on it.
     """
+    keras.check(trial)
     take_hold()
     version = _find(trial) or _claim_and_train(trial, split)
     if version is None:
@@ -159,18 +121,18 @@ def run_trial(trial: Trial, split: Split) -> ModelVersion:
 def _work(trial: Trial, split: Split, store: str, cores: int) -> tuple[Trial, dict | None]:
     """What a worker does: keep to its share of the cores, use the store, run the trial, and tell what became of it."""
     take_hold()  # of this process's own surroundings, should it be on another machine
-    os.environ["TF_NUM_INTRAOP_THREADS"] = str(cores)  # read when TensorFlow starts
-    with runs.stoppable(at_once=False):
+    keras.use_cores(cores)
+    with claims.stoppable(at_once=False):
         for attempts_left in reversed(range(ATTEMPTS)):
             try:
                 if mlflow.get_tracking_uri() != store:
                     use_store(store)
                 return trial, _find_or_train(trial, split)
             except Exception as error:
-                with runs.stoppable(at_once=True):
+                with claims.stoppable(at_once=True):
                     check_store(PATIENCE_SECONDS)
                 if not attempts_left or not isinstance(error, STORE_FAULTS):
-                    return trial, {"version": None, "outcome": "failed", "reason": runs.reason(error)}
+                    return trial, {"version": None, "outcome": "failed", "reason": claims.reason(error)}
 
 
 def _find_or_train(trial: Trial, split: Split) -> dict | None:
@@ -180,37 +142,38 @@ def _find_or_train(trial: Trial, split: Split) -> dict | None:
 
 
 def _find(trial: Trial) -> ModelVersion | None:
-    runs.close_dead_runs()  # one of them may have registered this trial and not come to close its run
+    claims.close_dead_runs()  # one of them may have registered this trial and not come to close its run
     return registry.find_version(trial.model, trial.key)
 
 
 def _claim_and_train(trial: Trial, split: Split) -> ModelVersion | None:
-    run = runs.claim(trial.model, trial.key, f"learning rate {trial.learning_rate:g}")
+    run = claims.claim(trial.model, trial.key, trial.label)
     if run is None:
         return None
-    with runs.held(run.info.run_id):
-        return _train_and_register(trial, split, run.info.run_id)
+    with claims.held(run.info.run_id):
+        records.log_parameters(run.info.run_id, trial.made_of)
+        with claims.stoppable(at_once=True):
+            fitted = keras.train(trial, split)
+        return register_trained(run.info.run_id, trial, fitted, split, trial.model)
 
 
-def _train_and_register(trial: Trial, split: Split, run_id: str) -> ModelVersion:
-    """Train, log, load back, and register last: a version never lacks any of the rest."""
-    client = mlflow.MlflowClient()
-    columns = FEATURE_SETS[trial.features]
-    features, outcome = split.validation[columns], split.validation[OUTCOME]
-    client.log_batch(run_id, params=[Param(name, str(value)) for name, value in asdict(trial).items()])
-    with runs.stoppable(at_once=True):
-        fit = networks.train(trial.architecture, split, columns, trial.learning_rate, trial.epochs, trial.seed)
-    predictions = networks.predict(fit.network, features)
-    val_brier = brier_score(outcome, predictions)
-    runs.log_games(run_id, split.train[[*columns, OUTCOME]], OUTCOME, trial.data)
-    runs.log_losses(run_id, fit.curves)
-    runs.log_predictions(run_id, split.validation[[*MATCHUP, OUTCOME]], predictions)
-    axes = plots.loss_curves(fit.curves, trial.architecture, Figure(figsize=(7.5, 3.8)).add_subplot())
+def register_trained(run_id: str, trial: Trial, fitted: FittedModel, split: Split, name: str) -> ModelVersion:
+    """Log a trained model to its trial's run with all that is known of it, load it back, and register it under a name.
+
+    Registered last, so that a version never lacks any of the rest. Raises RuntimeError as registry.check_reloaded.
+    """
+    client, games = mlflow.MlflowClient(), split.validation
+    predictions = fitted.predict(games)
+    val_brier = brier_score(games[OUTCOME], predictions)
+    records.log_games(run_id, split.train[[*fitted.columns, OUTCOME]], OUTCOME, trial.data)
+    records.log_losses(run_id, fitted.curves)
+    records.log_predictions(run_id, games[[*MATCHUP, OUTCOME]], predictions)
+    axes = plots.loss_curves(fitted.curves, trial.architecture, Figure(figsize=(7.5, 3.8)).add_subplot())
     with rc_context({"svg.fonttype": "none"}):  # text as text: a third of the time of a PNG
         client.log_figure(run_id, axes.figure, "loss_curves.svg")
-    model = registry.log_network(run_id, fit.network, features, predictions)
+    model = registry.log_model(run_id, fitted, games)
     client.log_metric(run_id, "val_brier", val_brier, model_id=model.model_id)
-    digest = registry.check_reloaded(model.model_uri, features, predictions)
-    runs.close_dead_runs()  # once more: one may have registered this trial after it was looked for, and died
-    tags = registry.version_tags(trial.key, digest, {**asdict(trial), "val_brier": val_brier})
-    return registry.register(model.model_uri, trial.model, tags)
+    digest = registry.check_reloaded(model.model_uri, fitted, games)
+    claims.close_dead_runs()  # once more: one may have registered this trial after it was looked for, and died
+    tags = registry.version_tags(trial.key, digest, {**trial.made_of, "val_brier": val_brier})
+    return registry.register(model.model_uri, name, tags)

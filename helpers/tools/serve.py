@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
-from helpers.store import NOTEBOOKS, SQLITE, from_command_line, is_address
+from helpers import NOTEBOOKS
+from helpers.stores.place import SQLITE, database_of, from_command_line
 from helpers.surroundings import environment
 
 QUIET = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
@@ -19,24 +19,22 @@ def chosen_store() -> str:
     return from_command_line(wished or str(NOTEBOOKS.parent / "store"))
 
 
-def database_of(store: str) -> str:
+def address_of(store: str) -> str:
     """The address of a store's database, given its folder or that address.
 
     Raises FileNotFoundError where there is no store yet, ValueError where a server keeps it, which has its own pages.
     """
-    if is_address(store) and not store.startswith(("sqlite:", "postgresql", "mysql", "mssql")):
+    database = database_of(store)
+    if database is None and not store.startswith(("sqlite:", "postgresql", "mysql", "mssql")):
         raise ValueError(f"The store {store} is a server: open its own pages in a browser.")
-    if is_address(store) and not store.startswith(SQLITE):
-        return store
-    database = Path(store.removeprefix(SQLITE)) if is_address(store) else Path(store, "mlflow.db")
-    if not database.exists():
+    if database and not database.exists():
         raise FileNotFoundError(f"There is no store at {database.parent} yet; make run fills one, STORE names another.")
-    return f"{SQLITE}{database}"
+    return f"{SQLITE}{database.resolve()}" if database else store
 
 
 def serve_pages(store: str, port: str) -> None:
-    """Serve MLflow's pages on 127.0.0.1 until Ctrl-C. Raises as database_of does."""
-    address = ["--host", "127.0.0.1", "--port", port, "--backend-store-uri", database_of(store)]
+    """Serve MLflow's pages on 127.0.0.1 until Ctrl-C. Raises as address_of does."""
+    address = ["--host", "127.0.0.1", "--port", port, "--backend-store-uri", address_of(store)]
     with environment(QUIET):
         subprocess.run([sys.executable, "-m", "mlflow", "ui", *address], check=True)
 

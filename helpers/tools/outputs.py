@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import sys
+from modulefinder import ModuleFinder
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import nbformat
 from nbformat import NotebookNode
 
-from helpers.run import run_notebooks, writing
-from helpers.store import NOTEBOOKS
+from helpers import NOTEBOOKS
+from helpers.tools.execute import execute_notebooks, writing
 
 PICTURE_OF_README = NOTEBOOKS / "images" / "chances.png"
 _LIVE = "application/vnd.jupyter.widget-view+json"  # a progress bar: dead without the kernel that drew it
@@ -21,7 +23,7 @@ _LIVE = "application/vnd.jupyter.widget-view+json"  # a progress bar: dead witho
 def write_outputs() -> None:
     """Execute all notebooks with a reader's values on an empty store, and keep their outputs in notebooks/."""
     with TemporaryDirectory() as folder:
-        run_notebooks(Path(folder) / "outputs", {"STORE": str(Path(folder) / "store")})
+        execute_notebooks(Path(folder) / "outputs", {"STORE": str(Path(folder) / "store")})
         for path in sorted(NOTEBOOKS.glob("*.ipynb")):
             notebook = nbformat.read(path, as_version=4)
             executed = nbformat.read(Path(folder) / "outputs" / path.name, as_version=4)
@@ -34,11 +36,21 @@ def write_outputs() -> None:
 
 
 def stamp(notebook: NotebookNode) -> str:
-    """Sixteen hexadecimal digits that change when a cell of the notebook or a file of helpers/ does."""
+    """Sixteen hexadecimal digits that change when a cell of the notebook does, or a file that it reaches."""
     digest = hashlib.sha256("\0".join(cell.source for cell in notebook.cells).encode())
-    for path in sorted(Path(__file__).parent.glob("*.[jp]*")):
+    for path in reached("\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def reached(code: str) -> list[Path]:
+    """The files of helpers/ that code reaches by its imports and theirs, with the tables of numbers beside them."""
+    finder = ModuleFinder([str(NOTEBOOKS.parent)])  # what is not here, MLflow say, is not found, and left out
+    finder.load_module("__main__", io.BytesIO(code.encode()), "notebook", ("", "", 1))
+    names = {module.__file__ for module in finder.modules.values()} - {"notebook", None}
+    sources = {Path(name): Path(name).read_text(encoding="utf-8") for name in names}
+    tables = {table for path in sources for table in path.parent.glob("*.json") if table.name in sources[path]}
+    return sorted({*sources, *tables})
 
 
 def _copy_outputs(executed: NotebookNode, notebook: NotebookNode) -> None:

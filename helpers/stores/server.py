@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from helpers.stores import StoreError, StoreRefusalError
 from helpers.surroundings import environment
 
 PROBE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "4"}
@@ -28,14 +29,6 @@ REFUSALS = {
     "[Ii]nvalid url|unsupported URI|connection adapters": "has no address that MLflow can use: correct STORE",
     "code (400|4[12]|501)": "is there and does not understand this client, which is mlflow {version}",
 }
-
-
-class StoreError(RuntimeError):
-    """A store that cannot be reached, written or trusted; the sentence names it."""
-
-
-class StoreRefusalError(StoreError):
-    """A server that is there and does not let us in, which waiting cannot heal; the sentence says what can."""
 
 
 def ask_server() -> None:

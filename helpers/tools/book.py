@@ -11,8 +11,8 @@ from tempfile import TemporaryDirectory
 from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace
 
-from helpers.run import writing
-from helpers.store import NOTEBOOKS
+from helpers import NOTEBOOKS
+from helpers.tools.execute import writing
 
 CONTENTS = """
 ```{toctree}

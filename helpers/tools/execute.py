@@ -17,8 +17,9 @@ import nbformat
 import papermill
 from jupyter_client import AsyncKernelManager
 
+from helpers import NOTEBOOKS
 from helpers.parameters import RULES, check_parameters
-from helpers.store import NOTEBOOKS, from_command_line
+from helpers.stores.place import from_command_line
 from helpers.surroundings import environment
 
 CELL_SECONDS = 900
@@ -30,11 +31,11 @@ KERNEL = {"MPLBACKEND": None, "JUPYTER_PATH": None, "JUPYTER_PREFER_ENV_PATH": "
 KERNEL |= {"PYTHONWARNINGS": None, "PYTHONSTARTUP": None}
 
 
-def run_notebooks(output: Path, parameters: dict[str, object]) -> None:
+def execute_notebooks(output: Path, parameters: dict[str, object]) -> None:
     """Execute every notebook in notebooks/, in order, into the folder output, and print each one's name and time.
 
     The pictures they show come along. Each notebook gets those parameters that it declares. Raises ValueError for a
-    name that none declares or a value that cannot be, and RuntimeError as run_notebook does, or where output cannot
+    name that none declares or a value that cannot be, and RuntimeError as execute_notebook does, or where output cannot
     be written.
     """
     paths = sorted(NOTEBOOKS.glob("*.ipynb"))
@@ -50,11 +51,11 @@ def run_notebooks(output: Path, parameters: dict[str, object]) -> None:
         start = time.perf_counter()
         given = {name: value for name, value in parameters.items() if name in declared[path]}
         print(f"{path.stem:<24}", end="", flush=True)
-        run_notebook(path, output / path.name, given)
+        execute_notebook(path, output / path.name, given)
         print(f"{time.perf_counter() - start:6.1f} s", flush=True)
 
 
-def run_notebook(path: Path, output: Path, parameters: dict[str, object]) -> None:
+def execute_notebook(path: Path, output: Path, parameters: dict[str, object]) -> None:
     """Execute one notebook into the file output.
 
     Raises RuntimeError with notebook and cell for a cell that fails, takes too long, or takes its kernel down, and
@@ -144,6 +145,6 @@ def _value(name: str, text: str) -> object:
 if __name__ == "__main__":
     chosen = [f"STORE={os.environ['STORE']}"] if os.environ.get("STORE") else []  # as every target of make takes it
     try:
-        run_notebooks(NOTEBOOKS.parent / "build", read_parameters([*chosen, *sys.argv[1:]]))
+        execute_notebooks(NOTEBOOKS.parent / "build", read_parameters([*chosen, *sys.argv[1:]]))
     except (RuntimeError, ValueError) as error:
         sys.exit(f"\n{error}")

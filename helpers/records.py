@@ -1,0 +1,57 @@
+"""What the run of a trial keeps: its parameters, the games, the losses, and each prediction."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Mapping
+
+import mlflow
+import numpy as np
+import pandas as pd
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
+
+PREDICTIONS = "validation_predictions.csv"
+
+
+def log_parameters(run_id: str, made_of: Mapping[str, object]) -> None:
+    """Log to a run what its trial is made of, in one request."""
+    mlflow.MlflowClient().log_batch(run_id, params=[Param(name, str(value)) for name, value in made_of.items()])
+
+
+def log_games(run_id: str, games: pd.DataFrame, outcome: str, digest: str) -> None:
+    """Log to a run what it was trained on: the columns, their kinds, and the data's fingerprint."""
+    games = games.astype(float)  # MLflow warns of integer columns, which could not hold a missing value
+    dataset = mlflow.data.from_pandas(games, name="games", targets=outcome, digest=digest)
+    context = InputTag("mlflow.data.context", "training")
+    mlflow.MlflowClient().log_inputs(run_id, [DatasetInput(Dataset(**dataset.to_dict()), [context])])
+
+
+def log_losses(run_id: str, curves: pd.DataFrame) -> None:
+    """Log loss curves to a run in one request: a column a metric (<column>_loss), an epoch a row."""
+    now = int(time.time() * 1000)
+    points = [
+        Metric(f"{name}_loss", float(loss), now, epoch)
+        for name, curve in curves.items()
+        for epoch, loss in curve.items()
+    ]
+    mlflow.MlflowClient().log_batch(run_id, metrics=points)
+
+
+def load_losses(run_id: str) -> pd.DataFrame:
+    """The loss curves that log_losses kept for a run: columns train and validation, indexed by epoch."""
+    client = mlflow.MlflowClient()
+    names = ("train", "validation")
+    histories = {name: client.get_metric_history(run_id, f"{name}_loss") for name in names}
+    return pd.DataFrame({name: pd.Series({m.step: m.value for m in history}) for name, history in histories.items()})
+
+
+def log_predictions(run_id: str, games: pd.DataFrame, predictions: np.ndarray) -> None:
+    """Keep a candidate's predictions, one row per game, as an artifact of a run."""
+    table = games.assign(Prediction=predictions).to_csv(index=False)
+    mlflow.MlflowClient().log_text(run_id, table, PREDICTIONS)
+
+
+def load_predictions(run_id: str) -> pd.DataFrame:
+    """What log_predictions kept for a run."""
+    return pd.read_csv(io.StringIO(mlflow.artifacts.load_text(f"runs:/{run_id}/{PREDICTIONS}")))

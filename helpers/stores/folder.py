@@ -1,0 +1,80 @@
+"""A store that is a folder: its SQLite database, and the artifacts beside it."""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+import tempfile
+from contextlib import closing, suppress
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+from helpers.stores import StoreError
+from helpers.stores.place import SQLITE
+from helpers.trials import CANDIDATES
+
+ENOUGH = 1_000_000  # bytes that must fit before a trial begins; a network takes a tenth
+
+ADDRESSES = """
+    SELECT tables.name, columns.name FROM sqlite_master AS tables, pragma_table_info(tables.name) AS columns
+    WHERE tables.type = 'table'
+    AND (columns.name LIKE '%location' OR columns.name LIKE '%uri' OR columns.name = 'source')
+"""
+
+
+def make_database(database: Path) -> str:
+    """The address of a database, which is made under another name and renamed when it is whole.
+
+    MLflow needs seconds for it; killed in their midst, or met by a second process, it would leave a broken file.
+    """
+    import mlflow
+
+    partial = database.with_name(f"{database.name}.partial")
+    if not database.exists():
+        try_writing(database.parent)
+        partial.unlink(missing_ok=True)
+        mlflow.MlflowClient(f"{SQLITE}{partial}").search_experiments()
+        partial.rename(database)
+    # Without statistics SQLite takes seconds to sort 10,000 runs; a locked or read-only database does without them.
+    with closing(sqlite3.connect(database, timeout=1)) as connection, suppress(sqlite3.OperationalError):
+        connection.execute("PRAGMA analysis_limit = 400")
+        connection.execute("DROP TABLE IF EXISTS sqlite_stat1")  # so that connections that are open notice
+        connection.execute("ANALYZE")
+    return f"{SQLITE}{database}"
+
+
+def try_writing(folder: Path) -> None:
+    """Raise StoreError if a folder cannot be written, or holds no more than next to nothing."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(ENOUGH))
+    except OSError as error:
+        raise StoreError(f"The store's folder {folder} cannot be written: {error.strerror}.") from error
+
+
+def mend_addresses(folder: Path) -> None:
+    """Put a moved store's new place for the old one in every address of its database.
+
+    MLflow keeps each artifact's whole address and has no command to change it. Raises FileNotFoundError where there
+    is no store.
+    """
+    if not (folder / "mlflow.db").exists():
+        raise FileNotFoundError(f"There is no store in {folder}.")
+    with closing(sqlite3.connect(folder / "mlflow.db")) as connection, connection:
+        place = f"/artifacts/{CANDIDATES[0]}"  # the experiment itself may have another name by now
+        query = "SELECT artifact_location FROM experiments WHERE artifact_location LIKE ?"
+        old = connection.execute(query, [f"%{place}"]).fetchone()[0].removesuffix(place)
+        for table, column in connection.execute(ADDRESSES).fetchall():
+            connection.execute(
+                f'UPDATE "{table}" SET "{column}" = ? || substr("{column}", ?) WHERE substr("{column}", 1, ?) = ?',
+                (folder.as_uri(), len(old) + 1, len(old) + 1, f"{old}/"),
+            )
+
+
+def folder_of(location: str) -> Path:
+    """The store's folder, from the address of an experiment's artifacts."""
+    return Path(unquote(urlparse(location).path)).parent.parent
+
+
+if __name__ == "__main__":
+    mend_addresses(Path(sys.argv[1]).resolve())

@@ -1,0 +1,39 @@
+"""What a STORE is: a folder, or the address of something that MLflow knows."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from helpers import NOTEBOOKS
+
+DEFAULT_STORE = "../store"
+SQLITE = "sqlite:///"  # before the path of a database
+ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://.*|databricks(-uc)?|(arn|file|uc):.*", re.IGNORECASE | re.DOTALL)
+
+
+def is_address(place: str) -> bool:
+    """Whether a STORE is an MLflow tracking URI, and not a folder."""
+    return bool(ADDRESS.fullmatch(place))
+
+
+def from_command_line(place: str) -> str:
+    """A STORE as a command line or a variable gives it: an address as it is, a folder from the working directory."""
+    return place if is_address(place) else str(Path(place).resolve())
+
+
+def database_of(place: str) -> Path | None:
+    """The database file of a folder, or of SQLite's address of one, from notebooks/; None for any other address.
+
+    Raises ValueError for what is neither a folder nor an address, and where MLflow could not find its way back.
+    """
+    if re.fullmatch(r"[\w.-]+:\d+(/.*)?", place) or ("://" in place and not is_address(place)):
+        raise ValueError(f"STORE: {place} is neither a folder nor an address such as http://127.0.0.1:5000.")
+    if is_address(place) and not place.startswith(SQLITE):
+        return None
+    file = NOTEBOOKS / (place.removeprefix(SQLITE) if is_address(place) else f"{place}/mlflow.db")
+    if set("%?#") & set(str(file)):
+        raise ValueError(
+            f"STORE: MLflow's addresses cannot hold the %, ? or # in {file.parent}; choose another folder."
+        )
+    return file

@@ -1,0 +1,76 @@
+"""Use a store: one call decides where things are kept, for every notebook and from any working directory."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from types import ModuleType
+
+from filelock import FileLock
+
+from helpers.stores import StoreError, StoreRefusalError
+from helpers.stores.experiments import make_experiments
+from helpers.stores.folder import make_database, try_writing
+from helpers.stores.place import DEFAULT_STORE, SQLITE, database_of, is_address
+from helpers.stores.server import ask_server
+from helpers.surroundings import environment, take_hold
+
+
+def use_store(store: str) -> None:
+    """Point MLflow at a store and make it ready: its database, and one experiment for each architecture.
+
+    store is a folder, relative to notebooks/, which gets a SQLite database and an artifacts folder, or any MLflow
+    tracking URI. Where it is DEFAULT_STORE, the environment's MLFLOW_TRACKING_URI wins. What else the environment and
+    start-up files tell MLflow is out of the way until surroundings.give_back; its own messages and its usage reports
+    are switched off, and models that hold pickles are refused. A folder that is read-only and has a database can be
+    read. Raises OSError when the folder cannot be made, ValueError when MLflow could not find its way back to it,
+    StoreError when it was moved, when one of its experiments was deleted, or when no server answers.
+    """
+    wished = os.environ.get("MLFLOW_TRACKING_URI")
+    place = (wished if wished and store == DEFAULT_STORE else store).strip()
+    database = database_of(place)
+    mlflow = _quiet_mlflow()
+    if database:
+        database.parent.mkdir(parents=True, exist_ok=True)
+        database = database.resolve()
+    writable = database is not None and os.access(database.parent, os.W_OK)
+    with FileLock(database.parent / "mlflow.lock") if writable else nullcontext():
+        with environment({"MLFLOW_TRACKING_URI": wished}):  # MLflow's own is no wish that a later call should find
+            mlflow.set_tracking_uri(make_database(database) if database else place)
+        mlflow.set_registry_uri("")  # the registry is the store's own, whatever was chosen before
+        if database is None:
+            ask_server()
+        make_experiments(database and database.parent, is_ours=not is_address(place))
+
+
+def _quiet_mlflow() -> ModuleType:
+    take_hold()
+    import mlflow.pyfunc  # here, because its import would switch MLflow's messages on again
+    from mlflow.utils.logging_utils import disable_logging
+
+    disable_logging()  # its lines carry dates and paths, into every notebook
+    mlflow.telemetry.set_telemetry_client()  # reads the variable again, in case MLflow was imported before
+    return mlflow
+
+
+def check_store(patience: float) -> None:
+    """Raise StoreError if the store's folder cannot be written, or its server is away for that many seconds.
+
+    A server that answers, but with a refusal, is not waited for.
+    """
+    import mlflow
+
+    uri, deadline = mlflow.get_tracking_uri(), time.monotonic() + patience
+    if uri.startswith(SQLITE):
+        return try_writing(Path(uri.removeprefix(SQLITE)).parent)
+    while True:
+        try:
+            return ask_server()
+        except StoreRefusalError:
+            raise
+        except StoreError:
+            if time.monotonic() >= deadline:
+                raise
+        time.sleep(1)

@@ -1,0 +1,1 @@
+"""What make runs; no notebook imports it."""
