@@ -12,6 +12,7 @@ import mlflow
 import pytest
 from hypothesis.configuration import set_hypothesis_home_dir
 
+from helpers import surroundings
 from helpers.features import FEATURE_SETS, Split, matchup_table, split_by_season
 from helpers.games import Games
 from helpers.simulate import simulate_games
@@ -62,6 +63,14 @@ def split(games: Games) -> Split:
 @pytest.fixture(scope="session")
 def columns() -> list[str]:
     return FEATURE_SETS["strong"]
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """An environment to spoil: what was taken hold of is given back before it is as it was."""
+    surroundings.give_back()
+    yield monkeypatch
+    surroundings.give_back()
 
 
 @pytest.fixture(scope="session")

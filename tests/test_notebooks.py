@@ -226,7 +226,7 @@ keras.config.set_epsilon(3.0)
 """
 
 
-def test_a_launchers_variables_and_a_start_up_file_steer_nothing(chains, tmp_path, monkeypatch):
+def test_a_launchers_variables_and_a_start_up_file_steer_nothing(chains, tmp_path, environment):
     """With papermill itself, whose kernel starts as a reader's does: notebooks 01 to 03 with another seed."""
     store, startup = tmp_path / "store", tmp_path / "ipython" / "profile_default" / "startup"
     shutil.copytree(chains[0][0].parent / "store", store)
@@ -248,7 +248,7 @@ def test_a_launchers_variables_and_a_start_up_file_steer_nothing(chains, tmp_pat
         "TF_USE_LEGACY_KERAS": "1",
         "KERAS_MAX_EPOCHS": "1",
     }.items():
-        monkeypatch.setenv(name, value)
+        environment.setenv(name, value)
     for number in ("01", "02", "03"):
         (path,) = [path for path in PATHS if path.stem.startswith(number)]
         declared = papermill.inspect_notebook(str(path))

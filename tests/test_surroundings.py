@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow
@@ -20,14 +19,6 @@ from helpers.store import CANDIDATES, use_store
 from helpers.sweep import run_sweep, run_trial
 from tests.conftest import ROOT
 from tests.faults.work import SPLIT, trials, whole
-
-
-@pytest.fixture
-def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
-    """An environment to spoil: what was taken hold of is given back before it is as it was."""
-    surroundings.give_back()
-    yield monkeypatch
-    surroundings.give_back()
 
 
 @pytest.fixture
