@@ -45,15 +45,21 @@ lint: .venv/ready
 	$(python) -m ruff format --check .
 
 # RESOLUTION=lowest-direct writes the oldest versions that pyproject.toml allows.
-lock:
-	$(PYTHON) -m venv build/lock
-	build/lock/bin/python -m pip install --quiet uv
-	build/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --all-extras --no-strip-extras --generate-hashes \
+lock: .venv/ready
+	.venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --all-extras --no-strip-extras --generate-hashes \
 	    --no-header --no-annotate --no-emit-index-url --no-emit-find-links --resolution $(RESOLUTION) \
 	    --output-file requirements.lock pyproject.toml
 
+# uv takes a quarter of pip's time, shows how far it is, and comes by pip itself. It does not read pip's settings, so the
+# index and the certificate that pip is to use are handed on.
+pip_setting = $$($(python) -m pip config list | sed -n "s/^[a-z:]*\.$(1)='\(.*\)'$$/\1/p" | tail -n 1)
+uv = index=$(call pip_setting,index-url) cert=$(call pip_setting,cert); \
+    env $${index:+UV_DEFAULT_INDEX="$$index"} $${cert:+SSL_CERT_FILE="$$cert"} .venv/bin/uv pip install --python $(python)
+
 .venv/ready: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(python) -m pip install --quiet --require-hashes -r requirements.lock
-	$(python) -m pip install --quiet --no-deps -e .
+	sed -n '/^uv==/,/[^\]$$/p' requirements.lock > .venv/uv.txt
+	$(python) -m pip install --quiet --require-hashes -r .venv/uv.txt
+	$(uv) --require-hashes -r requirements.lock
+	$(uv) --no-deps -e .
 	touch $@

@@ -11,12 +11,16 @@ import hypothesis
 import mlflow
 import pytest
 from hypothesis.configuration import set_hypothesis_home_dir
+from mlflow.entities.model_registry import ModelVersion
 
-from helpers import surroundings
-from helpers.features import FEATURE_SETS, Split, matchup_table, split_by_season
+from helpers import registry, surroundings
+from helpers.features import FEATURE_SETS, Split, fingerprint, matchup_table, split_by_season
 from helpers.games import Games
 from helpers.simulate import simulate_games
-from helpers.store import mend_addresses, use_store
+from helpers.stores.folder import mend_addresses
+from helpers.stores.store import use_store
+from helpers.sweep import run_trial
+from helpers.trials import Trial
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = {
@@ -90,6 +94,27 @@ def store(empty_store: Path, tmp_path: Path) -> Iterator[Path]:
     yield tmp_path / "store"
     while mlflow.active_run():  # a claim that a test did not give up
         mlflow.end_run()
+
+
+@pytest.fixture(scope="module")
+def trial(split: Split) -> Trial:
+    return Trial("small", {"learning_rate": 0.01, "epochs": 2}, 3, "strong", fingerprint(split))
+
+
+@pytest.fixture(scope="module")
+def used(tmp_path_factory: pytest.TempPathFactory, trial: Trial, split: Split) -> Path:
+    """A store with one finished trial."""
+    folder = tmp_path_factory.mktemp("ein Störe, used")
+    use_store(str(folder))
+    run_trial(trial, split)
+    return folder
+
+
+@pytest.fixture
+def version(used: Path, trial: Trial) -> ModelVersion:
+    """The version of the finished trial, with its store in use."""
+    use_store(str(used))
+    return registry.find_version(trial.model, trial.key)
 
 
 def write_csv(games: Games, folder: Path, leagues: str = "MW") -> Path:

@@ -1,30 +1,29 @@
 """Which versions are candidates for the best model, by either way of asking."""
 
 import json
-from dataclasses import asdict
 
 import mlflow
 import numpy as np
 import pytest
 
 from helpers import candidates, registry
-from helpers.store import CANDIDATES, PRODUCT, use_store
-from helpers.sweep import Trial
-from tests.benchmarks.fill import fill
+from helpers.stores.store import use_store
+from helpers.trials import CANDIDATES, PRODUCT, Trial
+from tests.support.fill import fill
 
 
 def candidate(architecture: str, score: float, data: str = "d", status: str = "FINISHED") -> tuple[str, int]:
     """A registered version with a score and no network behind it."""
     client, name = mlflow.MlflowClient(), f"{PRODUCT}-{architecture}"
-    trial = Trial(architecture, np.random.default_rng().uniform(), 1, 1, "strong", data)
+    trial = Trial(architecture, {"learning_rate": np.random.default_rng().uniform(), "epochs": 1}, 1, "strong", data)
     with mlflow.start_run(experiment_id=mlflow.get_experiment_by_name(name).experiment_id) as run:
-        mlflow.log_params(asdict(trial))
+        mlflow.log_params(trial.made_of)
         mlflow.set_tag("trial", trial.key)
         mlflow.log_metric("val_brier", score)
     client.set_terminated(run.info.run_id, status)
     if not client.search_registered_models(f"name = '{name}'"):
         client.create_registered_model(name)
-    tags = registry.version_tags(trial.key, "", {**asdict(trial), "val_brier": score})
+    tags = registry.version_tags(trial.key, "", {**trial.made_of, "val_brier": score})
     version = client.create_model_version(name, run.info.artifact_uri, run.info.run_id, tags=tags)
     return name, int(version.version)
 
@@ -156,7 +155,7 @@ def test_a_store_without_candidates_says_what_to_do(store):
 
 def test_a_finished_run_without_a_version_is_no_candidate(store):
     with mlflow.start_run(experiment_id=mlflow.get_experiment_by_name(CANDIDATES[0]).experiment_id):
-        mlflow.log_params(asdict(Trial("small", 0.1, 1, 1, "strong", "d")))
+        mlflow.log_params(Trial("small", {"learning_rate": 0.1, "epochs": 1}, 1, "strong", "d").made_of)
         mlflow.set_tag("trial", "abc")
         mlflow.log_metric("val_brier", 0.1)
     winner = candidate("large", 0.3)

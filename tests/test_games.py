@@ -1,16 +1,15 @@
 """Good files give the tables, and each kind of bad file gives one sentence that names file, place and remedy."""
 
 import re
-import sys
-import types
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from helpers.features import matchup_table, split_by_season
-from helpers.games import load_games, read_games
+from helpers.games import read_games
 from helpers.simulate import simulate_games
+from helpers.sources import load_games
 from tests.conftest import write_csv
 
 REGULAR, TOURNEY = "MRegularSeasonDetailedResults.csv", "MNCAATourneyCompactResults.csv"
@@ -166,21 +165,6 @@ def test_a_team_in_the_tournament_without_a_seed(folder):
 def test_more_seasons_kept_than_there_are(small, validation, test):
     with pytest.raises(ValueError, match=r"There are 2 tournaments: VALIDATION_SEASONS"):
         split_by_season(matchup_table(small), validation, test)
-
-
-def test_kaggle_without_an_account_says_what_to_do(monkeypatch):
-    def refuse(competition: str) -> str:
-        raise PermissionError("401")
-
-    monkeypatch.setitem(sys.modules, "kagglehub", types.SimpleNamespace(competition_download=refuse))
-    with pytest.raises(ConnectionError, match=r"accept the rules at https://www\.kaggle\.com.*token.*SOURCE"):
-        load_games("kaggle", seed=0)
-
-
-def test_kaggle_hands_out_a_folder(monkeypatch, folder, small):
-    hand_out = types.SimpleNamespace(competition_download=lambda competition: str(folder))
-    monkeypatch.setitem(sys.modules, "kagglehub", hand_out)
-    assert len(load_games("kaggle", seed=0).regular) == len(small.regular)
 
 
 TWICE = {

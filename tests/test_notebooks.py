@@ -13,9 +13,13 @@ import mlflow
 import nbformat
 import papermill
 import pytest
+from mlflow.entities.model_registry import ModelVersion
 
-from helpers import outputs, run
-from helpers.store import CANDIDATES, NOTEBOOKS, PRODUCT, mend_addresses, use_store
+from helpers import NOTEBOOKS
+from helpers.stores.folder import mend_addresses
+from helpers.stores.store import use_store
+from helpers.tools import execute, outputs
+from helpers.trials import CANDIDATES, PRODUCT
 from tests.conftest import ROOT
 
 PATHS = sorted(NOTEBOOKS.glob("*.ipynb"))
@@ -57,7 +61,7 @@ def chains(tmp_path_factory) -> list[tuple[Path, dict]]:
     folder = tmp_path_factory.mktemp("chain")
     results = []
     for name in ("first", "second"):
-        run.run_notebooks(folder / name, {**SMALL, "STORE": str(folder / "store")})
+        execute.execute_notebooks(folder / name, {**SMALL, "STORE": str(folder / "store")})
         results.append((folder / name, store_contents(folder / "store")))
     return results
 
@@ -196,16 +200,53 @@ def test_the_readme_tells_how_long_it_takes_to_read(path):
     assert int(told) == pytest.approx(words / 200 + lines / 20, abs=1)
 
 
-def test_pictures_of_the_pages_are_shown_with_words_and_a_caption_that_names_their_mlflow():
+def test_pictures_of_the_pages_are_shown_with_words_and_captions_and_their_mlflow_is_named_once():
     locked = re.search(r"^mlflow==(\S+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE)[1]
-    text = "".join(cell.source for path in PATHS for cell in nbformat.read(path, as_version=4).cells)
-    shown = re.findall(r"!\[(.{40,})\]\(images/(\w+)\.png\)\n\n\*MLflow (\d+\.\d+\.\d+)\. ", text)
     pictures = {path.stem: path for path in (NOTEBOOKS / "images").glob("*.png")}
+    shown = []
+    for path in PATHS:
+        text = "".join(cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "markdown")
+        names = re.findall(r"!\[.{40,}\]\(images/(\w+)\.png\)\n\n\*(?:In code: |Every line)", text)
+        assert re.findall(r"pictures show MLflow (\d+\.\d+\.\d+)", text) == [locked] * bool(names)
+        assert text.count(locked) == bool(names)
+        shown += names
+    assert sorted([*shown, outputs.PICTURE_OF_README.stem]) == sorted(pictures)
     del pictures[outputs.PICTURE_OF_README.stem]
-    assert sorted(name for _, name, _ in shown) == sorted(pictures)
-    assert {version for *_, version in shown} == {locked}
     assert {plt.imread(path).shape[:2] for path in pictures.values()} == {(600, 1040)}
     assert max(path.stat().st_size for path in pictures.values()) < 150_000
+
+
+def test_run_trial_leaves_what_the_cells_of_notebook_01_leave(chains):
+    """Of the first two versions of the small network the cells made one, run_trial the other."""
+    use_store(str(chains[0][0].parent / "store"))
+    client = mlflow.MlflowClient()
+    by_cells, by_helper = (traces(client, client.get_model_version(CANDIDATES[0], number)) for number in "12")
+    assert set(by_helper["run's tags"]) - set(by_cells["run's tags"]) == {"owner", "heartbeat"}  # of the claim
+    for left in (by_cells, by_helper):
+        left["run's tags"] -= {"owner", "heartbeat", "mlflow.source.name", "mlflow.source.type"}
+    assert by_cells == by_helper
+
+
+def traces(client: mlflow.MlflowClient, version: ModelVersion) -> dict[str, object]:
+    """What is kept of a version, but for the values that differ from trial to trial."""
+    run, model = client.get_run(version.run_id), client.get_logged_model(version.source.removeprefix("models:/"))
+    folder = Path(mlflow.artifacts.download_artifacts(version.source))
+    dataset = run.inputs.dataset_inputs[0]
+    return {
+        "version's tags": set(version.tags),
+        "run's tags": set(run.data.tags),
+        "run's name": re.sub(r"[\d.]+", "", run.info.run_name),
+        "parameters": set(run.data.params),
+        "metrics": set(run.data.metrics),
+        "model's metrics": {metric.key for metric in model.metrics},
+        "model's parameters": set(model.params),
+        "artifacts": {file.path for file in client.list_artifacts(version.run_id)},
+        "files": {path.relative_to(folder).as_posix() for path in folder.rglob("*")},
+        "signature": mlflow.models.get_model_info(version.source).signature,
+        "dataset": (dataset.dataset.digest, dataset.dataset.schema, [(tag.key, tag.value) for tag in dataset.tags]),
+        "requirements": (folder / "requirements.txt").read_text(),
+        "outputs": len(run.outputs.model_outputs),
+    }
 
 
 def test_selecting_needs_no_network(chains):

@@ -2,13 +2,17 @@
 
 import ast
 
+import mlflow
 import numpy as np
 import pytest
 
-from helpers import networks, run
+from helpers.models import keras
 from helpers.parameters import RULES, check_parameters
-from helpers.sweep import Trial, make_trials
-from tests.cells import run_cells
+from helpers.sweep import run_sweep, run_trial
+from helpers.tools import execute
+from helpers.trials import CANDIDATES, Trial, make_trials
+from tests.support.cells import run_cells
+from tests.support.work import SPLIT
 from tests.test_notebooks import code_cells, every_notebook, parameters_cell
 
 WRONG = {
@@ -87,21 +91,23 @@ def test_a_notebook_stops_with_the_sentence_before_it_does_anything(tmp_path):
 
 def test_make_run_stops_with_the_sentence_before_the_first_notebook(tmp_path):
     with pytest.raises(ValueError, match="LEARNING_RATES is the text 'a'; it must be a list"):
-        run.run_notebooks(tmp_path, {"LEARNING_RATES": "a"})
+        execute.execute_notebooks(tmp_path, {"LEARNING_RATES": "a"})
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("rate", WRONG["LEARNING_RATE"])
 def test_no_candidate_is_made_with_a_learning_rate_of_0_or_below(rate):
     with pytest.raises(ValueError, match="LEARNING_RATE is"):
-        Trial("small", rate, 1, 1, "strong", "d")
+        keras.check(Trial("small", {"learning_rate": rate, "epochs": 1}, 1, "strong", "d"))
 
 
-def test_a_grid_with_such_a_rate_is_refused_whole():
-    with pytest.raises(ValueError, match=r"LEARNING_RATE is -0\.1; it must be a number above 0\."):
-        make_trials([0.1, -0.1], 1, 1, "strong", "d")
-
-
-def test_the_largest_seed_trains(split, columns):
-    fit = networks.train("large", split, columns, 0.01, 1, seed=2**31 - 1)
-    assert np.isfinite(fit.curves.to_numpy()).all()
+def test_a_grid_with_such_a_rate_is_refused_whole(store):
+    grid = make_trials([0.1, -0.1], 1, 1, "strong", "made-up")
+    for deed in (
+        lambda: run_sweep(grid, SPLIT),
+        lambda: run_trial(grid[1], SPLIT),
+        lambda: keras.train(grid[1], SPLIT),
+    ):
+        with pytest.raises(ValueError, match=r"LEARNING_RATE is -0\.1; it must be a number above 0\."):
+            deed()
+    assert mlflow.search_runs(experiment_names=CANDIDATES).empty

@@ -9,9 +9,9 @@ from helpers.baselines import choose_features
 from helpers.features import fingerprint, split_by_season
 from helpers.games import Games
 from helpers.registry import champion
-from helpers.store import PRODUCT
-from helpers.sweep import make_trials, run_sweep
-from tests.cells import run_cells, small_scale
+from helpers.sweep import run_sweep
+from helpers.trials import PRODUCT, make_trials
+from tests.support.cells import run_cells, small_scale
 from tests.test_bracket import NEWEST, without
 
 

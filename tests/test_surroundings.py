@@ -8,17 +8,20 @@ import os
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import mlflow
 import numpy as np
 import pytest
 
-from helpers import networks, registry, runs, surroundings
-from helpers.store import CANDIDATES, use_store
+from helpers import claims, registry, surroundings
+from helpers.models import keras
+from helpers.stores.store import use_store
 from helpers.sweep import run_sweep, run_trial
+from helpers.trials import CANDIDATES
 from tests.conftest import ROOT
-from tests.faults.work import SPLIT, trials, whole
+from tests.support.work import SPLIT, trials, whole
 
 
 @pytest.fixture
@@ -130,8 +133,8 @@ def test_a_claim_makes_a_run_of_its_own_whatever_the_variable_says(environment, 
     version, look = finished
     before = look()
     environment.setenv("MLFLOW_RUN_ID", version.run_id)
-    claimed = runs.claim(CANDIDATES[1], "abc", "a trial")
-    with runs.held(claimed.info.run_id):
+    claimed = claims.claim(CANDIDATES[1], "abc", "a trial")
+    with claims.held(claimed.info.run_id):
         pass
     assert claimed.info.run_id != version.run_id
     assert look() == before
@@ -171,13 +174,14 @@ AUTOLOGGED = """
 import sys, warnings
 import mlflow
 mlflow.autolog({options})
+from dataclasses import replace
 from pathlib import Path
 from sklearn.linear_model import LinearRegression
 from helpers.baselines import choose_features
 from helpers.features import FEATURE_SETS
-from helpers.store import use_store
+from helpers.stores.store import use_store
 from helpers.sweep import run_sweep
-from tests.faults.work import SPLIT, trials
+from tests.support.work import SPLIT, trials
 use_store(sys.argv[1])
 games = SPLIT.train.assign(**dict.fromkeys(FEATURE_SETS["box-score"], 0.0))
 choose_features(games, games)
@@ -223,9 +227,8 @@ def test_autologging_stays_off_until_the_last_thread_has_done(environment):
 
 
 def bits() -> str:
-    trial = trials()[0]
-    fit = networks.train(trial.architecture, SPLIT, list(SPLIT.train)[:12], trial.learning_rate, 3, trial.seed)
-    return hashlib.sha256(b"".join(weight.tobytes() for weight in fit.network.get_weights())).hexdigest()
+    trial = replace(trials()[0], parameters={"learning_rate": 0.001, "epochs": 3})
+    return hashlib.sha256(b"".join(w.tobytes() for w in keras.train(trial, SPLIT).model.get_weights())).hexdigest()
 
 
 @pytest.fixture(scope="module")
@@ -244,11 +247,11 @@ CHOICES = {
 
 @pytest.mark.parametrize("name", CHOICES)
 def test_a_setting_of_keras_changes_no_network_and_stays_as_it_was_chosen(unsteered, monkeypatch, name):
-    config = networks.start_keras().config
+    config = keras.start_keras().config
     get, choose = getattr(config, name), getattr(config, f"set_{name}")
     before = get()
     choose(CHOICES[name])
-    monkeypatch.setattr(networks, "_twins", {})
+    monkeypatch.setattr(keras, "_twins", {})
     try:
         assert bits() == unsteered
         assert getattr(get(), "name", get()) == CHOICES[name]
@@ -259,14 +262,14 @@ def test_a_setting_of_keras_changes_no_network_and_stays_as_it_was_chosen(unstee
 def test_functions_that_run_eagerly_are_compiled_for_us(unsteered, monkeypatch):
     import tensorflow as tf
 
-    honest, seen = networks._compiled_twin, []
+    honest, seen = keras._compiled_twin, []
 
     def look(*arguments, **named):
         seen.append((tf.config.functions_run_eagerly(), tf.config.optimizer.get_jit()))
         return honest(*arguments, **named)
 
-    monkeypatch.setattr(networks, "_twins", {})
-    monkeypatch.setattr(networks, "_compiled_twin", look)
+    monkeypatch.setattr(keras, "_twins", {})
+    monkeypatch.setattr(keras, "_compiled_twin", look)
     tf.config.run_functions_eagerly(True)
     tf.config.optimizer.set_jit("autoclustering")
     try:
@@ -303,29 +306,29 @@ def test_variables_and_keras_json_change_no_network(unsteered, tmp_path):
 @pytest.mark.parametrize("content", ['{"floatx": "int8"}', '{"epsilon": "small"}', "[]"])
 def test_a_keras_json_that_keras_does_not_start_with_is_named(tmp_path, content):
     home = keras_home(tmp_path, content)
-    done = in_another_process("from helpers import networks; networks.start_keras()", KERAS_HOME=home)
+    done = in_another_process("from helpers.models import keras; keras.start_keras()", KERAS_HOME=home)
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith(f"RuntimeError: Keras does not start with what {home}/keras.json says; mend or delete that")
 
 
 def test_a_setting_that_tensorflow_was_imported_with_is_named():
-    code = "import tensorflow\nfrom helpers import networks; networks.start_keras()"
+    code = "import tensorflow\nfrom helpers.models import keras; keras.start_keras()"
     done = in_another_process(code, TF_ENABLE_ONEDNN_OPTS="0", LOKY_MAX_CPU_COUNT="", MLFLOW_RUN_ID="a")
     sentence = "RuntimeError: TensorFlow was imported before with TF_ENABLE_ONEDNN_OPTS=0; unset that and start this"
     assert done.stderr.strip().splitlines()[-1].startswith(sentence)
 
 
 def test_another_backend_that_keras_was_imported_with_is_named(monkeypatch):
-    monkeypatch.setattr(networks.start_keras().backend, "backend", lambda: "torch")
+    monkeypatch.setattr(keras.start_keras().backend, "backend", lambda: "torch")
     with pytest.raises(
         RuntimeError, match="Keras was imported before with KERAS_BACKEND=torch; start this kernel again"
     ):
-        networks._import_keras.__wrapped__()
+        keras._import_keras.__wrapped__()
 
 
 def test_a_model_that_was_loaded_under_another_policy_answers_the_same(store):
     version = run_trial(trials()[0], SPLIT)
-    right, config = registry.load(version).predict(SPLIT.validation), networks.start_keras().config
+    right, config = registry.load(version).predict(SPLIT.validation), keras.start_keras().config
     config.set_dtype_policy("mixed_bfloat16")
     try:
         assert np.array_equal(registry.load(version).predict(SPLIT.validation), right)

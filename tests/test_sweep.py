@@ -1,5 +1,6 @@
 """What becomes of each trial of a sweep: one fails, the others go on, on any backend, and nothing is done twice."""
 
+import os
 import platform
 import signal
 from contextlib import suppress
@@ -10,13 +11,15 @@ import mlflow
 import numpy as np
 import pytest
 from dask.distributed import Client, LocalCluster
-from mlflow.entities import ViewType
 
-from helpers import candidates, networks, registry, runs, sweep
-from helpers.features import OUTCOME, Split
-from helpers.store import CANDIDATES, use_store
-from helpers.sweep import Trial, run_sweep
-from tests.faults.work import SPLIT, trials, whole
+from helpers import candidates, claims, records, registry, sweep
+from helpers.features import MATCHUP, OUTCOME, Split
+from helpers.models import keras
+from helpers.scoring import brier_score
+from helpers.stores.store import use_store
+from helpers.sweep import run_sweep, run_trial
+from helpers.trials import CANDIDATES, Trial
+from tests.support.work import SPLIT, trials, whole
 
 
 @pytest.fixture
@@ -25,35 +28,35 @@ def three() -> list[Trial]:
 
 
 def honest_but_for(monkeypatch, architecture: str, change) -> None:
-    """Training as always, but for one architecture, whose fit is changed."""
-    train = networks.train
+    """Training as always, but for one architecture, whose model is changed."""
+    train = keras.train
 
-    def changed(name, *args):
-        fit = train(name, *args)
-        return change(fit) if name == architecture else fit
+    def changed(trial, split):
+        fitted = train(trial, split)
+        return change(fitted) if trial.architecture == architecture else fitted
 
-    monkeypatch.setattr(networks, "train", changed)
+    monkeypatch.setattr(keras, "train", changed)
 
 
-def raise_an_error(fit: networks.Fit) -> networks.Fit:
+def raise_an_error(fitted: keras.KerasModel) -> keras.KerasModel:
     raise KeyError("a trial's own error")
 
 
-def forget_all(fit: networks.Fit) -> networks.Fit:
-    fit.network.set_weights([weight * 0 for weight in fit.network.get_weights()])
-    return fit
+def forget_all(fitted: keras.KerasModel) -> keras.KerasModel:
+    fitted.model.set_weights([weight * 0 for weight in fitted.model.get_weights()])
+    return fitted
 
 
-def lose_a_weight(fit: networks.Fit) -> networks.Fit:
-    weights = fit.network.get_weights()
+def lose_a_weight(fitted: keras.KerasModel) -> keras.KerasModel:
+    weights = fitted.model.get_weights()
     weights[-1][0] = np.nan
-    fit.network.set_weights(weights)
-    return fit
+    fitted.model.set_weights(weights)
+    return fitted
 
 
 FAILURES = {
     raise_an_error: 'KeyError: "a trial\'s own error"',
-    forget_all: "RuntimeError: The network answers each of 80 games with 0.5",
+    forget_all: "RuntimeError: The model answers each of 80 games with 0.5",
     lose_a_weight: "ValueError: ",
 }
 
@@ -84,7 +87,7 @@ def test_one_value_that_is_no_number_fails_every_trial_with_its_column(store, th
 
 
 def test_a_loss_that_becomes_nan_fails_its_trial(store, three):
-    outcomes = run_sweep([*three[:2], replace(three[2], learning_rate=1e38)], SPLIT)
+    outcomes = run_sweep([*three[:2], replace(three[2], parameters={"learning_rate": 1e38, "epochs": 2})], SPLIT)
     assert outcomes["outcome"].tolist() == ["trained", "trained", "failed"]
     assert "FloatingPointError: a loss or a weight was no finite number any more in epoch" in outcomes["reason"][2]
 
@@ -110,13 +113,13 @@ def test_lines_tell_of_finished_trials_outside_a_notebook(store, three, capsys):
 
 def test_a_claimed_trial_is_waited_for(store, three, monkeypatch):
     """The claim of another process is given up while the sweep waits."""
-    other = runs.claim(three[0].model, three[0].key, "elsewhere")
+    other = claims.claim(three[0].model, three[0].key, "elsewhere")
     waits = []
 
     def sleep(seconds):
         waits.append(seconds)
         if sum(waits) >= 2:
-            runs._claimed.discard(other.info.run_id)
+            claims._claimed.discard(other.info.run_id)
 
     monkeypatch.setattr(sweep.time, "sleep", sleep)
     assert run_sweep(three, SPLIT)["outcome"].tolist() == ["trained"] * 3
@@ -153,14 +156,14 @@ def let_its_process_die(trial: Trial) -> None:
 
 def test_a_version_whose_process_dies_while_the_sweep_runs_is_found(store, three, monkeypatch):
     run_sweep(three[1:2], SPLIT)
-    train = networks.train
+    train = keras.train
 
     def meanwhile(*args):
-        if args[0] == "small":
+        if args[0].architecture == "small":
             let_its_process_die(three[1])
         return train(*args)
 
-    monkeypatch.setattr(networks, "train", meanwhile)
+    monkeypatch.setattr(keras, "train", meanwhile)
     assert run_sweep(three, SPLIT)["outcome"].tolist() == ["trained", "found", "trained"]
     whole(str(store), 3)
 
@@ -170,7 +173,7 @@ def test_a_version_that_comes_and_loses_its_process_after_it_was_looked_for_stay
 ):
     run_sweep(three[:1], SPLIT)
     (first,) = mlflow.search_model_versions()
-    train = networks.train
+    train = keras.train
 
     def meanwhile(*args):
         monkeypatch.setattr(registry, "find_version", find)
@@ -179,26 +182,13 @@ def test_a_version_that_comes_and_loses_its_process_after_it_was_looked_for_stay
 
     find = registry.find_version
     monkeypatch.setattr(registry, "find_version", lambda *names: None)
-    monkeypatch.setattr(networks, "train", meanwhile)
+    monkeypatch.setattr(keras, "train", meanwhile)
     assert run_sweep(three[:1], SPLIT)["version"].tolist() == [int(first.version)]
     whole(str(store), 1)
 
 
-def test_a_claim_that_comes_second_is_withdrawn(store, three, monkeypatch):
-    answers = iter([[], ["another run, which started first"]])
-    monkeypatch.setattr(runs, "living_runs", lambda *names: next(answers))
-    assert runs.claim(three[0].model, three[0].key, "second") is None
-    assert mlflow.active_run() is None
-    assert runs._claimed == set()
-    assert mlflow.search_runs(experiment_names=CANDIDATES).empty
-    (withdrawn,) = mlflow.search_runs(
-        experiment_names=CANDIDATES, run_view_type=ViewType.DELETED_ONLY, output_format="list"
-    )
-    assert withdrawn.info.status == "KILLED"
-
-
 def test_a_claim_that_meets_an_error_is_given_up(store, three, monkeypatch):
-    honest, calls = runs.living_runs, []
+    honest, calls = claims.living_runs, []
 
     def fail_once(*names):
         calls.append(names)
@@ -206,9 +196,9 @@ def test_a_claim_that_meets_an_error_is_given_up(store, three, monkeypatch):
             raise mlflow.MlflowException("lost")
         return honest(*names)
 
-    monkeypatch.setattr(runs, "living_runs", fail_once)
+    monkeypatch.setattr(claims, "living_runs", fail_once)
     assert run_sweep(three[:1], SPLIT)["outcome"].tolist() == ["trained"]
-    assert runs._claimed == set()
+    assert claims._claimed == set()
     whole(str(store), 1)
 
 
@@ -220,34 +210,34 @@ BLOWS = pytest.mark.parametrize(
 @BLOWS
 def test_a_blow_that_something_swallowed_ends_the_sweep_all_the_same(store, three, monkeypatch, blow, end):
     """As when it lands in a finalizer, whose exceptions Python passes over."""
-    train = networks.train
+    train = keras.train
 
     def swallow(*args):
         with suppress(end):
             signal.raise_signal(blow)
         return train(*args)
 
-    monkeypatch.setattr(networks, "train", swallow)
+    monkeypatch.setattr(keras, "train", swallow)
     before = signal.getsignal(blow)
     with pytest.raises(end):
         run_sweep(three, SPLIT)
     assert signal.getsignal(blow) is before
     assert mlflow.search_runs(experiment_names=CANDIDATES)["status"].tolist() == ["FAILED"]
-    monkeypatch.setattr(networks, "train", train)
+    monkeypatch.setattr(keras, "train", train)
     run_sweep(three, SPLIT)
     whole(str(store), 3)
 
 
 @BLOWS
 def test_a_blow_during_a_request_waits_until_the_trial_is_done(store, three, monkeypatch, blow, end):
-    honest, after = runs.claim, []
+    honest, after = claims.claim, []
 
     def struck(*args):
         signal.raise_signal(blow)
         after.append("went on")
         return honest(*args)
 
-    monkeypatch.setattr(runs, "claim", struck)
+    monkeypatch.setattr(claims, "claim", struck)
     with pytest.raises(end):
         run_sweep(three, SPLIT)
     assert after == ["went on"]
@@ -303,12 +293,50 @@ def test_workers_keep_tensorflow_to_their_share_of_the_cores(store, three, monke
     for jobs in (1, 2, 3):
         with joblib.parallel_config("threading"):
             run_sweep(three, SPLIT, n_jobs=jobs)
-        shares.append(int(sweep.os.environ["TF_NUM_INTRAOP_THREADS"]))
+        shares.append(int(os.environ["TF_NUM_INTRAOP_THREADS"]))
     assert shares == [8, 4, 2]
 
 
 def test_the_scores_are_those_of_the_validation_games(store, three):
     run_sweep(three, SPLIT)
     for row in candidates.leaderboard("made-up").itertuples():
-        kept = runs.load_predictions(row.run_id)
+        kept = records.load_predictions(row.run_id)
         assert row.val_brier == pytest.approx(((kept["Prediction"] - kept[OUTCOME]) ** 2).mean(), abs=1e-9)
+
+
+# What a trial leaves behind
+
+
+def test_a_trial_that_has_finished_is_not_trained_again(version, trial, split, monkeypatch):
+    def never(*args):
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(keras, "train", never)
+    assert run_trial(trial, split).version == version.version
+    with pytest.raises(AssertionError, match="trained again"):
+        run_trial(replace(trial, seed=4), split)
+
+
+def test_a_run_holds_what_the_design_names(version, trial, split, columns):
+    run = mlflow.get_run(version.run_id)
+    assert run.data.params == {name: str(value) for name, value in trial.made_of.items()}
+    kept = records.load_predictions(version.run_id)
+    assert list(kept) == [*MATCHUP, OUTCOME, "Prediction"]
+    assert len(kept) == len(split.validation)
+    assert run.data.metrics["val_brier"] == pytest.approx(brier_score(kept[OUTCOME], kept["Prediction"]))
+    assert run.inputs.dataset_inputs[0].dataset.digest == trial.data
+    assert len(records.load_losses(version.run_id)) == trial.parameters["epochs"]
+    files = {file.path for file in mlflow.MlflowClient().list_artifacts(version.run_id)}
+    assert files == {"loss_curves.svg", records.PREDICTIONS}
+
+
+def test_a_trial_without_an_experiment_is_refused(version, trial):
+    with pytest.raises(LookupError, match="no experiment 'march-madness-tiny'"):
+        run_trial(replace(trial, architecture="tiny"), None)
+
+
+def test_sweep_keeps_a_picture_of_the_losses(version):
+    picture = mlflow.artifacts.load_text(f"runs:/{version.run_id}/loss_curves.svg")
+    assert 'width="540pt" height="273.6pt"' in picture
+    for text in ("Loss, epoch by epoch", "training", "validation", "kept: epoch "):
+        assert text in picture

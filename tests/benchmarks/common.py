@@ -15,10 +15,12 @@ import pandas as pd
 
 from helpers.baselines import choose_features
 from helpers.features import Split, fingerprint, matchup_table, split_by_season
-from helpers.games import Games, load_games
-from helpers.store import use_store
-from helpers.sweep import Trial, make_trials, run_trial
-from tests.faults.work import SPLIT, trials
+from helpers.games import Games
+from helpers.sources import load_games
+from helpers.stores.store import use_store
+from helpers.sweep import run_trial
+from helpers.trials import Trial, make_trials
+from tests.support.work import SPLIT, trials
 
 SEED = 2024
 Result = TypeVar("Result")

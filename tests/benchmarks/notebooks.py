@@ -9,17 +9,17 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 
-from helpers.run import run_notebooks
+from helpers.tools.execute import execute_notebooks
 from tests.benchmarks.common import show
 
-START = "networks.start_keras()"
+START = "start_keras()"
 IMPORTS = "import time; start = time.perf_counter()\n{}\nprint(time.perf_counter() - start)"
 
 
 def notebooks() -> None:
     """Every notebook in order on an empty store, then its imports alone in a fresh process."""
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(sys.stderr):
-        run_notebooks(Path(folder) / "output", {"STORE": f"{folder}/store"})
+        execute_notebooks(Path(folder) / "output", {"STORE": f"{folder}/store"})
         table = pd.DataFrame([_row(path) for path in sorted(Path(folder, "output").glob("*.ipynb"))])
     table.loc[len(table)] = ["all", *table[["seconds", "imports"]].sum()]
     table["imports/seconds"] = table["imports"] / table["seconds"]

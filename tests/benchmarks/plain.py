@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,19 +9,19 @@ import mlflow
 import numpy as np
 import pandas as pd
 
-from helpers import networks
 from helpers.features import FEATURE_SETS, OUTCOME, Split, mirror
+from helpers.models import keras
 from helpers.scoring import brier_score
-from helpers.sweep import Trial
+from helpers.trials import Trial
 
 if TYPE_CHECKING:
-    import keras
+    from keras import Model
 
 
 def run(trial: Trial, split: Split, folder: Path) -> None:
     """Train, log and register a trial: a request a number, and requirements that MLflow finds out."""
     with mlflow.start_run(experiment_id=mlflow.get_experiment_by_name(trial.model).experiment_id):
-        for name, value in asdict(trial).items():
+        for name, value in trial.made_of.items():
             mlflow.log_param(name, value)
         network, losses = train(trial, split, folder / "best.weights.h5")
         for name, curve in losses.items():
@@ -34,23 +33,23 @@ def run(trial: Trial, split: Split, folder: Path) -> None:
     mlflow.register_model(logged.model_uri, trial.model)
 
 
-def train(trial: Trial, split: Split, checkpoint: Path) -> tuple[keras.Model, dict[str, list[float]]]:
+def train(trial: Trial, split: Split, checkpoint: Path) -> tuple[Model, dict[str, list[float]]]:
     """The helpers' network after every epoch was run, with the weights of the best one, and its losses."""
-    keras, columns = networks.start_keras(), FEATURE_SETS[trial.features]
+    library, columns = keras.start_keras(), FEATURE_SETS[trial.features]
     import tensorflow as tf
 
-    keras.utils.set_random_seed(trial.seed)
-    network = networks.build_network(trial.architecture, split.train[columns], trial.seed)
-    network.compile(keras.optimizers.Adam(trial.learning_rate), "mean_squared_error")
+    library.utils.set_random_seed(trial.seed)
     games = pd.concat([split.train[columns], mirror(split.train[columns])]).to_numpy("float32")
+    network = keras.build_network(trial.architecture, games, trial.seed)
+    network.compile(library.optimizers.Adam(trial.parameters["learning_rate"]), "mean_squared_error")
     outcomes = np.concatenate([split.train[OUTCOME], 1 - split.train[OUTCOME]])[:, None]
     rows = tf.data.Dataset.from_tensor_slices((games, outcomes))
     # The helpers' order of the games, so that the scores differ by nothing but the way of training.
     history = network.fit(
-        rows.shuffle(len(games), seed=trial.seed).batch(networks.BATCH_SIZE),
-        epochs=trial.epochs,
+        rows.shuffle(len(games), seed=trial.seed).batch(keras.BATCH_SIZE),
+        epochs=trial.parameters["epochs"],
         validation_data=(split.validation[columns].to_numpy("float32"), split.validation[OUTCOME].to_numpy()),
-        callbacks=[keras.callbacks.ModelCheckpoint(checkpoint, save_best_only=True, save_weights_only=True)],
+        callbacks=[library.callbacks.ModelCheckpoint(checkpoint, save_best_only=True, save_weights_only=True)],
         shuffle=False,  # the dataset does it
         verbose=0,
     )

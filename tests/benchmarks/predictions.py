@@ -6,7 +6,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 
-from helpers import networks, registry
+from helpers import registry
 from helpers.bracket import all_pairs
 from helpers.features import FEATURE_SETS, add_features, team_features
 from helpers.sweep import run_trial
@@ -26,7 +26,7 @@ Way = Callable[[pd.DataFrame], np.ndarray]
 
 
 def predictions() -> None:
-    """One game, a thousand, and every pair of the men's teams, in four ways."""
+    """One game, a thousand, and every pair of the men's teams, in three ways."""
     warm_up()
     games = _all_pairs()
     with empty_store():
@@ -59,10 +59,9 @@ def _ways(games: pd.DataFrame) -> tuple[dict[str, Way], float]:
     ways = {
         "mlflow.pyfunc": lambda games: model.predict(games[columns])[0].to_numpy(),
         "network.predict of Keras": lambda games: network.predict(games[columns].to_numpy("float32"), verbose=0)[:, 0],
-        "networks.predict": lambda games: networks.predict(network, games[columns]),
         "registry.load(...).predict": checked.predict,
     }
-    return ways, networks.tolerance(network, games[columns])
+    return ways, checked.tolerance(games)
 
 
 def _row(way: str, predict: Way, games: pd.DataFrame) -> dict[str, object]:

@@ -3,11 +3,11 @@
 import pandas as pd
 
 from helpers import candidates
-from helpers.store import use_store
+from helpers.stores.store import use_store
 from tests.benchmarks.common import check, measure, show
-from tests.benchmarks.fill import full_store
 from tests.benchmarks.plain import lowest_score
-from tests.server import running_server
+from tests.support.fill import full_store
+from tests.support.server import running_server
 
 VERSIONS, REPEATS = 10_000, 3
 

@@ -8,13 +8,13 @@ from contextlib import redirect_stdout
 import mlflow
 import pandas as pd
 
-from helpers import networks
 from helpers.candidates import best_version
-from helpers.store import CANDIDATES
-from helpers.sweep import Trial, run_sweep
+from helpers.models import keras
+from helpers.sweep import run_sweep
+from helpers.trials import CANDIDATES, Trial
 from tests.benchmarks import plain
 from tests.benchmarks.common import check, default_split, empty_store, measure, nine_trials, show, timed, warm_up
-from tests.benchmarks.fill import full_store
+from tests.support.fill import full_store
 
 EPOCHS, FEW_EPOCHS, MANY, TOLERANCE = 100, 2, 10_000, 0.001
 FASTER, OVERHEAD_SECONDS = 15, 0.3
@@ -37,7 +37,7 @@ def sweep() -> None:
     with empty_store() as store:
         plain_row, plain_trials = _row(plainly, plain), _trials("val_loss")
     with empty_store():
-        row, own_trials = _row(by_helpers, networks), _trials("validation_loss")
+        row, own_trials = _row(by_helpers, keras), _trials("validation_loss")
     table = pd.DataFrame([plain_row, row, plain_row / row])
     plain_best, best, _ = table["best val_brier"]
     table["best val_brier"] = [f"{score:.5f}" for score in table["best val_brier"][:2]] + [""]

@@ -20,9 +20,12 @@ from helpers import features, registry
 from helpers.baselines import choose_features
 from helpers.candidates import leaderboard
 from helpers.features import Split, fingerprint, split_by_season
-from helpers.store import CANDIDATES, PRODUCT, StoreError, mend_addresses, use_store
-from helpers.sweep import make_trials, run_sweep
-from tests.cells import PARAMETERS, run_cells, small_games, small_scale
+from helpers.stores import StoreError
+from helpers.stores.folder import mend_addresses
+from helpers.stores.store import use_store
+from helpers.sweep import run_sweep
+from helpers.trials import CANDIDATES, PRODUCT, make_trials
+from tests.support.cells import PARAMETERS, run_cells, small_games, small_scale
 
 SEQUENCES = int(os.environ.get("SEQUENCES", "30"))  # 300 take half an hour
 MODELS = [PRODUCT, *CANDIDATES]

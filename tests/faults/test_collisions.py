@@ -1,7 +1,6 @@
 """Processes that use one store at the same time do not harm it, nor each other."""
 
 import os
-import platform
 import signal
 import subprocess
 import sys
@@ -13,15 +12,16 @@ import mlflow
 import psutil
 import pytest
 
-from helpers import registry, runs
-from helpers.store import CANDIDATES, use_store
+from helpers.stores.store import use_store
 from helpers.sweep import run_sweep
+from helpers.trials import CANDIDATES
 from tests.conftest import ROOT
-from tests.faults.work import SPLIT, trials, whole
+from tests.support.work import SPLIT, trials, whole
 
 LOG_A_RUN = """
 import mlflow, sys
-from helpers.store import CANDIDATES, use_store
+from helpers.trials import CANDIDATES
+from helpers.stores.store import use_store
 use_store(sys.argv[1])
 mlflow.set_experiment(CANDIDATES[1])
 with mlflow.start_run():
@@ -30,7 +30,7 @@ with mlflow.start_run():
 REGISTER_FIFTY = """
 import sys
 from helpers import registry
-from helpers.store import use_store
+from helpers.stores.store import use_store
 store, uri, name, process = sys.argv[1:]
 use_store(store)
 for number in range(50):
@@ -76,7 +76,7 @@ def test_a_kill_while_the_store_is_first_made_does_no_harm(tmp_path):
 
 
 def test_two_sweeps_at_the_same_time_make_each_candidate_once(store):
-    command = [sys.executable, "-m", "tests.faults.work", str(store)]
+    command = [sys.executable, "-m", "tests.support.work", str(store)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     processes = [subprocess.Popen(command, cwd=ROOT, **pipes) for _ in range(2)]
     assert errors_of(processes) == ["", ""]
@@ -99,7 +99,7 @@ def test_eight_processes_register_fifty_versions_each(store):
 
 def test_a_worker_of_a_parallel_sweep_is_killed_six_times(store):
     use_store(str(store))
-    code = f"from tests.faults.work import *; use_store({str(store)!r}); run_sweep(trials(2), SPLIT, n_jobs=2)"
+    code = f"from tests.support.work import *; use_store({str(store)!r}); run_sweep(trials(2), SPLIT, n_jobs=2)"
     process = start(code)
     for _ in range(6):
         before = len(mlflow.search_model_versions())
@@ -125,54 +125,3 @@ def worker_with_a_run(sweep: subprocess.Popen) -> int:
             if pid != sweep.pid and psutil.pid_exists(pid):
                 return pid
         time.sleep(0.02)
-
-
-# Claims, one by one
-
-
-def test_of_two_claims_the_first_holds_and_gives_way_when_its_process_is_gone(store, monkeypatch):
-    use_store(str(store))
-    first = runs.claim(CANDIDATES[0], "abc", "a trial").info.run_id
-    assert runs.claim(CANDIDATES[0], "abc", "a trial") is None
-    assert runs.claim(CANDIDATES[0], "def", "another trial") is not None
-    monkeypatch.setattr(runs, "_claimed", set())
-    second = runs.claim(CANDIDATES[0], "abc", "a trial").info.run_id
-    assert second != first
-    runs.close_dead_runs()
-    assert mlflow.get_run(first).info.status == "KILLED"
-    assert mlflow.get_run(second).info.status == "RUNNING"
-
-
-def test_a_run_of_another_machine_lives_as_long_as_its_heart_beats(store, monkeypatch):
-    use_store(str(store))
-    client, claimed = mlflow.MlflowClient(), runs.claim(CANDIDATES[0], "abc", "a trial").info
-    run, home = claimed.run_id, claimed.experiment_id
-    client.set_tag(run, "owner", "another-machine 1 1")
-    for age, lives in ((0, True), (20, True), (40, False)):
-        client.set_tag(run, "heartbeat", str(time.time() - age))
-        assert runs.living_runs(home, "abc") == ([run] if lives else [])
-    monkeypatch.setattr(runs, "BEAT_SECONDS", 0.1)
-    with runs.heartbeat(run):
-        time.sleep(0.5)
-        assert runs.living_runs(home, "abc") == [run]
-    runs.close_dead_runs()
-    assert mlflow.get_run(run).info.status == "RUNNING"
-
-
-def test_a_process_with_a_dead_ones_number_does_not_keep_its_run_alive(store):
-    use_store(str(store))
-    claimed, another = runs.claim(CANDIDATES[0], "abc", "a trial").info, psutil.Process().parent()
-    for born, lives in ((another.create_time(), True), (another.create_time() - 1000, False)):
-        owner = f"{platform.node()} {another.pid} {born:.0f}"
-        mlflow.MlflowClient().set_tag(claimed.run_id, "owner", owner)
-        assert runs.living_runs(claimed.experiment_id, "abc") == ([claimed.run_id] if lives else [])
-
-
-def test_a_dead_run_whose_version_was_registered_is_finished(store):
-    use_store(str(store))
-    run_sweep(trials()[:1], SPLIT)
-    (version,) = mlflow.search_model_versions()
-    mlflow.MlflowClient().update_run(version.run_id, status="RUNNING")
-    runs.close_dead_runs()
-    assert mlflow.get_run(version.run_id).info.status == "FINISHED"
-    assert registry.find_version(version.name, version.tags["trial"]).version == version.version

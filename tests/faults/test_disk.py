@@ -11,20 +11,24 @@ import mlflow
 import pytest
 
 from helpers import registry
-from helpers.store import CANDIDATES, StoreError, use_store
+from helpers.stores import StoreError
+from helpers.stores.store import use_store
 from helpers.sweep import run_sweep
+from helpers.trials import CANDIDATES
 from tests.conftest import ROOT
-from tests.faults.work import SPLIT, trials, whole
+from tests.support.work import SPLIT, trials, whole
 
 USE = """
 import sys, time
 start = time.monotonic()
 import mlflow
-from helpers import networks, registry
-from helpers.store import CANDIDATES, use_store
+from helpers.models import keras
+from helpers import registry
+from helpers.trials import CANDIDATES
+from helpers.stores.store import use_store
 from helpers.sweep import run_sweep
-from tests.faults.work import SPLIT, trials
-networks.start_keras()
+from tests.support.work import SPLIT, trials
+keras.start_keras()
 use_store(sys.argv[1])
 version = mlflow.search_model_versions()[0]
 assert len(registry.load(version).predict(SPLIT.validation)) == len(SPLIT.validation)
@@ -74,11 +78,11 @@ def test_a_full_disk_is_named_and_what_was_there_loads(filled, tmp_path):
     script = f"""
         mount -t tmpfs -o size=6m none {small}
         cp -r {filled}/. {small}
-        $0 -m helpers.store {small}
+        $0 -m helpers.stores.folder {small}
         cat /dev/zero > {small}/rest 2> /dev/null || true
         $0 - {small}
         rm {small}/rest
-        $0 -m tests.faults.work {small} > /dev/null 2>&1
+        $0 -m tests.support.work {small} > /dev/null 2>&1
     """
     check_refusal(in_namespace(script), small, "No space left on device")
 
@@ -117,7 +121,7 @@ def test_a_copy_is_mended_without_touching_the_first(filled, tmp_path):
     shutil.copytree(filled, copy)
     with pytest.raises(StoreError, match="was moved or copied"):
         use_store(str(copy))
-    subprocess.run([sys.executable, "-m", "helpers.store", copy], cwd=ROOT, check=True)
+    subprocess.run([sys.executable, "-m", "helpers.stores.folder", copy], cwd=ROOT, check=True)
     use_store(str(copy))
     (version,) = mlflow.search_model_versions()
     shutil.rmtree(filled)

@@ -12,16 +12,17 @@ import mlflow
 import pytest
 from jupyter_client.manager import KernelManager
 
-from helpers.store import CANDIDATES, use_store
+from helpers.stores.store import use_store
+from helpers.trials import CANDIDATES
 from tests.conftest import ROOT
-from tests.faults.work import STAGES, whole
+from tests.support.work import STAGES, whole
 
 KILLS = 30
 
 
 def start(store: Path, *stage: str) -> subprocess.Popen:
     """The small sweep as a process, after its imports."""
-    command = [sys.executable, "-m", "tests.faults.work", str(store), *stage]
+    command = [sys.executable, "-m", "tests.support.work", str(store), *stage]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "ready\n", process.stderr.read()
     return process
@@ -96,7 +97,7 @@ def test_a_kernel_that_is_restarted_leaves_nothing_behind(store):
     client.start_channels()
     client.wait_for_ready(timeout=60)
     try:
-        code = f"from tests.faults.work import *; use_store({str(store)!r}); run_sweep(trials(), SPLIT)"
+        code = f"from tests.support.work import *; use_store({str(store)!r}); run_sweep(trials(), SPLIT)"
         client.execute(code)
         while "RUNNING" not in statuses(store):
             time.sleep(0.05)

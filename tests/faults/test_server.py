@@ -10,11 +10,13 @@ import mlflow
 import pytest
 
 from helpers import candidates
-from helpers.store import CANDIDATES, StoreError, use_store
+from helpers.stores import StoreError
+from helpers.stores.store import use_store
 from helpers.sweep import run_sweep
+from helpers.trials import CANDIDATES
 from tests.conftest import ROOT
-from tests.faults.work import SPLIT, trials, whole
-from tests.server import Proxy, free_port, running_server
+from tests.support.server import Proxy, free_port, running_server
+from tests.support.work import SPLIT, trials, whole
 
 
 @pytest.fixture
@@ -25,7 +27,7 @@ def server(tmp_path):
 
 def start_sweep(url: str) -> subprocess.Popen:
     """The small sweep as a process, when its second trial has begun."""
-    command = [sys.executable, "-m", "tests.faults.work", url]
+    command = [sys.executable, "-m", "tests.support.work", url]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "ready\n", process.stderr.read()
     assert ": trained" in process.stdout.readline()

@@ -13,9 +13,10 @@ import matplotlib.pyplot as plt
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
-from helpers import run
-from helpers.store import NOTEBOOKS, use_store
-from tests.server import running_server
+from helpers import NOTEBOOKS
+from helpers.stores.store import use_store
+from helpers.tools import execute
+from tests.support.server import running_server
 
 SIZE = {"width": 1040, "height": 600}
 SWITCHES = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
@@ -55,7 +56,7 @@ def filled_store(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> 
     """What a reader has after notebook 03, in use; the browser comes first, for without one the work is in vain."""
     folder = tmp_path_factory.mktemp("filled")
     for path in sorted(NOTEBOOKS.glob("0[1-3]*.ipynb")):
-        run.run_notebook(path, folder / path.name, {"STORE": str(folder / "store")})
+        execute.execute_notebook(path, folder / path.name, {"STORE": str(folder / "store")})
     use_store(str(folder / "store"))
     return folder / "store"
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from helpers.book import write_book
-from helpers.store import NOTEBOOKS
+from helpers import NOTEBOOKS
+from helpers.tools.book import write_book
 
 PAGES = {"index.html", *(f"notebooks/{path.stem}.html" for path in NOTEBOOKS.glob("*.ipynb"))}
 widths = pytest.mark.parametrize("width", [1280, 390])

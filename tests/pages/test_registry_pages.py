@@ -13,7 +13,7 @@ from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from playwright.sync_api import Locator, Page, expect
 
-from helpers.store import CANDIDATES
+from helpers.trials import CANDIDATES
 from tests.pages.conftest import take
 
 BY_HAND = "march-madness-by-hand"

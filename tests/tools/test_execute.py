@@ -11,19 +11,20 @@ import nbformat
 import psutil
 import pytest
 
-from helpers import run
 from helpers.features import fingerprint, matchup_table, split_by_season
-from helpers.games import load_games
 from helpers.simulate import simulate_games
-from helpers.store import use_store
-from helpers.sweep import Trial, run_trial
+from helpers.sources import load_games
+from helpers.stores.store import use_store
+from helpers.sweep import run_trial
+from helpers.tools import execute
+from helpers.trials import Trial
 from tests.conftest import write_csv
 from tests.test_notebooks import PATHS, SMALL, code_cells, store_contents
 
 
 def test_a_parameter_that_no_notebook_knows_is_refused(tmp_path):
     with pytest.raises(ValueError, match="No notebook has a parameter EPOCH; there are EPOCHS, "):
-        run.run_notebooks(tmp_path, {"EPOCH": 1})
+        execute.execute_notebooks(tmp_path, {"EPOCH": 1})
     assert list(tmp_path.iterdir()) == []
 
 
@@ -33,12 +34,12 @@ def one_notebook(folder: Path, monkeypatch, *sources: str) -> None:
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     (folder / "images").mkdir(parents=True)
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), folder / "00_probe.ipynb")
-    monkeypatch.setattr(run, "NOTEBOOKS", folder)
+    monkeypatch.setattr(execute, "NOTEBOOKS", folder)
 
 
 def test_a_kernel_starts_in_the_notebooks_folder_with_the_values_given(tmp_path, monkeypatch, capsys):
     one_notebook(tmp_path / "notebooks", monkeypatch, "from pathlib import Path; print(Path().resolve().name, EPOCHS)")
-    run.run_notebooks(tmp_path / "build", {"EPOCHS": 7})
+    execute.execute_notebooks(tmp_path / "build", {"EPOCHS": 7})
     assert code_cells(tmp_path / "build" / "00_probe.ipynb")[-1].outputs[0].text == "notebooks 7\n"
     assert re.fullmatch(r"00_probe +\d+\.\d s\n", capsys.readouterr().out)
 
@@ -55,9 +56,9 @@ FAULTS = {
 def test_a_fault_names_the_notebook_and_the_cell(tmp_path, monkeypatch, fault):
     *sources, reason = FAULTS[fault]
     one_notebook(tmp_path / "notebooks", monkeypatch, *sources, "2 + 2")
-    monkeypatch.setattr(run, "CELL_SECONDS", 5)
+    monkeypatch.setattr(execute, "CELL_SECONDS", 5)
     with pytest.raises(RuntimeError, match=rf"(?s)00_probe\.ipynb, code cell 4 stopped: .*{reason}"):
-        run.run_notebooks(tmp_path / "build", {"EPOCHS": 1})
+        execute.execute_notebooks(tmp_path / "build", {"EPOCHS": 1})
 
 
 LATE = """import time
@@ -77,7 +78,7 @@ kernel.shell_handlers["kernel_info_request"] = answer_and_dawdle"""
 def test_a_kernel_that_still_ends_its_last_reply_is_not_interrupted(tmp_path, monkeypatch, capfd, last):
     one_notebook(tmp_path / "notebooks", monkeypatch, LATE, last)
     with pytest.raises(RuntimeError, match="ZeroDivisionError") if "/" in last else nullcontext():
-        run.run_notebooks(tmp_path / "build", {"EPOCHS": 1})
+        execute.execute_notebooks(tmp_path / "build", {"EPOCHS": 1})
     assert "KeyboardInterrupt" not in capfd.readouterr().err
 
 
@@ -91,7 +92,7 @@ except KeyboardInterrupt:
     pathlib.Path({str(closed)!r}).write_text(str(os.getpid()))"""
     one_notebook(tmp_path / "notebooks", monkeypatch, "1 + 1", cell)
     with pytest.raises(KeyboardInterrupt):
-        run.run_notebooks(tmp_path / "build", {"EPOCHS": 1})
+        execute.execute_notebooks(tmp_path / "build", {"EPOCHS": 1})
     assert not psutil.pid_exists(int(closed.read_text()))
 
 
@@ -101,7 +102,7 @@ def test_an_output_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch)
     with pytest.raises(
         RuntimeError, match=rf"^The folder {tmp_path / 'build'} cannot be written \([^\n]*\); make room"
     ):
-        run.run_notebooks(tmp_path / "build", {"EPOCHS": 1})
+        execute.execute_notebooks(tmp_path / "build", {"EPOCHS": 1})
 
 
 def test_an_output_file_that_cannot_be_written_is_named(tmp_path, monkeypatch):
@@ -110,17 +111,17 @@ def test_an_output_file_that_cannot_be_written_is_named(tmp_path, monkeypatch):
     with pytest.raises(
         RuntimeError, match=rf"^The folder {tmp_path / 'build'} cannot be written \(Is a directory\); make"
     ):
-        run.run_notebooks(tmp_path / "build", {"EPOCHS": 1})
+        execute.execute_notebooks(tmp_path / "build", {"EPOCHS": 1})
 
 
 def test_the_book_says_so_too(tmp_path, monkeypatch):
     (tmp_path / "build").write_text("a file")
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "README.md").write_text("# A book")
-    monkeypatch.setattr("helpers.store.NOTEBOOKS", tmp_path / "notebooks")
-    monkeypatch.delitem(sys.modules, "helpers.book", raising=False)  # which another test may have imported
+    monkeypatch.setattr("helpers.stores.place.NOTEBOOKS", tmp_path / "notebooks")
+    monkeypatch.delitem(sys.modules, "helpers.tools.book", raising=False)  # which another test may have imported
     with pytest.raises(SystemExit, match=r"^The folder .*build cannot be written \([^\n]*\); make room"):
-        runpy.run_module("helpers.book", run_name="__main__")
+        runpy.run_module("helpers.tools.book", run_name="__main__")
 
 
 SURROUNDINGS = """import os, sys, warnings
@@ -151,7 +152,7 @@ def test_no_setting_of_a_pipeline_or_a_person_changes_what_a_notebook_shows(tmp_
         "PYTHONWARNINGS": "error",
     }.items():
         monkeypatch.setenv(name, value)
-    run.run_notebooks(tmp_path / "build", {"EPOCHS": 1})
+    execute.execute_notebooks(tmp_path / "build", {"EPOCHS": 1})
     shown = code_cells(tmp_path / "build" / "00_probe.ipynb")[-1].outputs
     assert f"{sys.executable} False\n" in [output.get("text") for output in shown]
     kinds = {kind for output in shown for kind in output.get("data", {})}
@@ -161,17 +162,17 @@ def test_no_setting_of_a_pipeline_or_a_person_changes_what_a_notebook_shows(tmp_
 
 def test_folders_are_taken_from_where_make_runs_and_names_are_left_alone(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    values = run.read_parameters(["SOURCE=my/games", "STORE=../store", "EPOCHS=5", "LEARNING_RATES=[0.1, 0.2]"])
+    values = execute.read_parameters(["SOURCE=my/games", "STORE=../store", "EPOCHS=5", "LEARNING_RATES=[0.1, 0.2]"])
     assert values["SOURCE"] == str(tmp_path / "my" / "games")
     assert values["STORE"] == str(tmp_path.parent / "store")
     assert (values["EPOCHS"], values["LEARNING_RATES"]) == (5, [0.1, 0.2])
     same = ["SOURCE=simulated", "SOURCE=kaggle", "STORE=http://127.0.0.1:5000", "STORE=sqlite:///a.db"]
-    assert [run.read_parameters([text]) for text in same] == [dict([text.split("=", 1)]) for text in same]
+    assert [execute.read_parameters([text]) for text in same] == [dict([text.split("=", 1)]) for text in same]
 
 
 def test_a_word_without_a_value_is_refused():
     with pytest.raises(ValueError, match="'EPOCHS' is not NAME=value"):
-        run.read_parameters(["EPOCHS"])
+        execute.read_parameters(["EPOCHS"])
 
 
 @pytest.mark.parametrize("number", ["02", "03"])
@@ -194,16 +195,16 @@ def check_stops(tmp_path: Path, monkeypatch, number: str, sentence: str) -> None
     (path,) = [path for path in PATHS if path.stem.startswith(number)]
     (tmp_path / "notebooks" / "images").mkdir(parents=True)
     (tmp_path / "notebooks" / path.name).write_bytes(path.read_bytes())
-    monkeypatch.setattr(run, "NOTEBOOKS", tmp_path / "notebooks")
+    monkeypatch.setattr(execute, "NOTEBOOKS", tmp_path / "notebooks")
     with pytest.raises(RuntimeError, match=sentence):
-        run.run_notebooks(tmp_path / "build", {"STORE": str(tmp_path / "store")})
+        execute.execute_notebooks(tmp_path / "build", {"STORE": str(tmp_path / "store")})
 
 
 def test_one_league_from_csv_files_runs_through_the_same_notebooks(tmp_path):
     source = write_csv(simulate_games(seed=9, seasons=range(2014, 2020)), tmp_path / "games", leagues="W")
     rates = [0.01, 0.1]
     given = {**SMALL, "SOURCE": str(source), "STORE": str(tmp_path / "store"), "LEARNING_RATES": rates}
-    run.run_notebooks(tmp_path / "build", given)
+    execute.execute_notebooks(tmp_path / "build", given)
     contents = store_contents(tmp_path / "store")
     assert len(contents["candidates"]) == 3 * len(rates)
     assert contents["products"] == [1, 2]  # the champion, and the champion trained further

@@ -7,19 +7,18 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from helpers.networks import ARCHITECTURES
 from helpers.registry import version_tags
-from helpers.store import use_store
-from helpers.sweep import Trial
+from helpers.stores.store import use_store
+from helpers.trials import ARCHITECTURES, Trial
 
+RATE = {"learning_rate": 0.01, "epochs": 100}
 METRICS = ["val_brier", "train_loss", "validation_loss"]
-PARAMS = list(Trial.__dataclass_fields__)
+PARAMS = ["architecture", "learning_rate", "epochs", "seed", "features", "data"]
 TAGS = {"owner": "elsewhere 1 0", "heartbeat": "0", "mlflow.user": "fill", "mlflow.runName": "filled"}
 TAGS |= {"mlflow.source.name": "fill", "mlflow.source.type": "LOCAL"}
 RUN = dict.fromkeys(["user_id", "source_name", "entry_point_name", "source_version"], "")
@@ -62,12 +61,12 @@ def _candidates(connection: sqlite3.Connection, versions: int, data: str) -> pd.
     newest |= dict(connection.execute("SELECT name, max(version) FROM model_versions GROUP BY name"))
     first, names, rows = sum(newest.values()), list(ARCHITECTURES), []
     for seed, score in enumerate(np.random.default_rng(first).uniform(0.15, 0.25, versions).tolist(), first):
-        trial, run = Trial(names[seed % len(names)], 0.01, 100, seed, "strong", data), uuid.uuid4().hex
+        trial, run = Trial(names[seed % len(names)], RATE, seed, "strong", data), uuid.uuid4().hex
         newest[trial.model] += 1
         row = {"run_uuid": run, "experiment_id": experiments[trial.model], "source": f"models:/m-{run}"}
         row |= {"name": trial.model, "version": newest[trial.model], **dict.fromkeys(METRICS, score)}
-        tags = version_tags(trial.key, 2 * run, {**asdict(trial), "val_brier": score})
-        rows.append(row | {name: str(value) for name, value in asdict(trial).items()} | tags)
+        tags = version_tags(trial.key, 2 * run, {**trial.made_of, "val_brier": score})
+        rows.append(row | {name: str(value) for name, value in trial.made_of.items()} | tags)
     return pd.DataFrame(rows)
 
 
@@ -75,7 +74,7 @@ def _candidates(connection: sqlite3.Connection, versions: int, data: str) -> pd.
 def full_store(versions: int) -> Iterator[Path]:
     """A store with so many versions, in use for the block, and first opened when they and the statistics are there."""
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run([sys.executable, "-m", "tests.benchmarks.fill", folder, str(versions)], check=True)
+        subprocess.run([sys.executable, "-m", "tests.support.fill", folder, str(versions)], check=True)
         use_store(folder)
         yield Path(folder).resolve()
 

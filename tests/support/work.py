@@ -1,21 +1,22 @@
-"""A small sweep as a process of its own, which can be told to die: python -m tests.faults.work STORE [STAGE]."""
+"""A small sweep as a process of its own, which can be told to die: python -m tests.support.work STORE [STAGE]."""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import mlflow
 import numpy as np
 import pandas as pd
 
-from helpers import networks, registry, runs, sweep
+from helpers import claims, records, registry, sweep
 from helpers.features import FEATURE_SETS, MATCHUP, OUTCOME, Split
-from helpers.store import CANDIDATES, use_store
-from helpers.sweep import Trial, make_trials, run_sweep
+from helpers.models import keras
+from helpers.stores.store import use_store
+from helpers.sweep import run_sweep
+from helpers.trials import CANDIDATES, Trial, make_trials
 
 
 def made_up(games: int, seed: int) -> pd.DataFrame:
@@ -60,11 +61,11 @@ def die_at(stage: str) -> None:
 
 
 STAGES: dict[str, tuple[tuple[object, str], str]] = {
-    "claimed": ((runs, "claim"), "after"),
-    "training": ((networks, "fit"), "after"),
-    "metric logged": ((runs, "log_losses"), "after"),
+    "claimed": ((claims, "claim"), "after"),
+    "training": ((keras, "train"), "after"),
+    "metric logged": ((records, "log_losses"), "after"),
     "model half copied": ((mlflow.MlflowClient, "log_model_artifacts"), "half"),
-    "logged": ((registry, "log_network"), "after"),
+    "logged": ((registry, "log_model"), "after"),
     "checked": ((registry, "check_reloaded"), "after"),
     "version created": ((mlflow, "register_model"), "after"),
     "registered": ((registry, "register"), "after"),
@@ -74,14 +75,14 @@ STAGES: dict[str, tuple[tuple[object, str], str]] = {
 
 def note_trainings(store: Path) -> None:
     """Keep the key of every trial that is trained in a file beside the store."""
-    honest: Callable[..., networks.Fit] = networks.train
+    honest = keras.train
 
-    def train(architecture: str, split: Split, columns: list[str], rate: float, epochs: int, seed: int) -> networks.Fit:
+    def train(trial: Trial, split: Split) -> keras.KerasModel:
         with (store.parent / "trained").open("a") as file:
-            file.write(f"{Trial(architecture, rate, epochs, seed, 'strong', 'made-up').key}\n")
-        return honest(architecture, split, columns, rate, epochs, seed)
+            file.write(f"{trial.key}\n")
+        return honest(trial, split)
 
-    networks.train = train
+    keras.train = train
 
 
 def whole(store: str, count: int = 9) -> None:
@@ -102,7 +103,7 @@ def whole(store: str, count: int = 9) -> None:
 
 
 if __name__ == "__main__":
-    networks.start_keras()
+    keras.start_keras()
     import mlflow.tensorflow  # with the rest of the imports, before the clock of a random kill begins to run
 
     if len(sys.argv) > 2:

@@ -10,10 +10,9 @@ from unittest.mock import patch
 
 import nbformat
 
-from helpers import features, games, scoring
+from helpers import NOTEBOOKS, features, scoring, sources
 from helpers.games import Games
 from helpers.simulate import simulate_games
-from helpers.store import NOTEBOOKS
 
 PARAMETERS = {"SOURCE": "small", "SEED": 5, "VALIDATION_SEASONS": 1, "TEST_SEASONS": 2, "EPOCHS": 2, "SEASON": None}
 PARAMETERS |= {"LEARNING_RATES": [0.001, 0.01, 0.1]}
@@ -40,7 +39,7 @@ def small_scale(used: Games | None = None) -> Iterator[None]:
     used = used or small_games()
     table, teams = features.matchup_table(used), features.team_features(used)
     with (
-        patch.object(games, "load_games", lambda source, seed: used),
+        patch.object(sources, "load_games", lambda source, seed: used),
         patch.object(features, "matchup_table", lambda games: table.copy()),
         patch.object(features, "team_features", lambda games: teams.copy()),
         patch.object(scoring, "RESAMPLES", 50),

@@ -1,0 +1,134 @@
+"""A server that refuses is quoted at once with what helps; one that is ill or away is waited for."""
+
+from __future__ import annotations
+
+import http.server
+import threading
+import time
+from collections.abc import Iterator
+
+import mlflow
+import pytest
+
+from helpers.stores import StoreError, StoreRefusalError
+from helpers.stores.store import check_store, use_store
+from helpers.sweep import run_sweep
+from tests.support.work import SPLIT, trials
+
+
+class Answers(http.server.ThreadingHTTPServer):
+    """A server with one answer for everybody: a status, a text, and further headers."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+        self.answer: tuple[int, str, dict[str, str]] = (200, "{}", {})
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def log_message(self, *args: object) -> None:
+        """Say nothing."""
+
+    def reply(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        status, text, headers = self.server.answer
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(text)), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    do_GET = do_POST = reply  # noqa: N815  http.server asks for these names
+
+
+@pytest.fixture
+def server() -> Iterator[Answers]:
+    with Answers() as server:
+        yield server
+        server.shutdown()
+
+
+def error(code: str, message: str) -> str:
+    return f'{{"error_code": "{code}", "message": "{message}"}}'
+
+
+REFUSALS = {
+    "401": (
+        (401, "who?", {}),
+        r"MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN.*who\?",
+    ),
+    "401 of MLflow": ((401, error("UNAUTHENTICATED", "bad token"), {}), "MLFLOW_TRACKING_TOKEN.*bad token"),
+    "403": ((403, "no", {}), "does not let this user in: ask for the right"),
+    "403 of MLflow": ((403, error("PERMISSION_DENIED", "no"), {}), "does not let this user in: ask for the right"),
+    "a foreign name": ((403, "Invalid Host header", {}), "--allowed-hosts"),
+    "404": ((404, "<html>Not here</html>", {}), "no MLflow server, or lies under another path: .* 'Not here'"),
+    "404 of MLflow": ((404, error("ENDPOINT_NOT_FOUND", "no"), {}), "no MLflow server, or lies under another path"),
+    "a proxy": ((407, "", {}), "proxy: add its host to NO_PROXY"),
+    "upgrade required": (
+        (426, "Upgrade Required", {}),
+        f"another version of the client, which is mlflow {mlflow.__version__}",
+    ),
+    "a sign-in page": ((200, "<html>Sign in</html>", {}), "a page instead of data, as a sign-in page.*'Sign in'"),
+    "a redirect to one": ((302, "", {"Location": "/login"}), "a page instead of data, as a sign-in page"),
+    "a workspace": ((400, error("INVALID_PARAMETER_VALUE", "Workspace x unknown"), {}), "MLFLOW_WORKSPACE"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_a_server_that_refuses_is_quoted_at_once_with_what_helps(server, case):
+    server.answer, sentence = REFUSALS[case]
+    for ask in (lambda: use_store(server.url), lambda: check_store(patience=30)):
+        start = time.monotonic()
+        with pytest.raises(StoreRefusalError, match=rf"^The store {server.url} [^\n]*{sentence}[^\n]*\.$"):
+            ask()
+        assert time.monotonic() - start < 10, "it waited for what waiting cannot heal"
+
+
+def test_a_refusal_in_the_midst_of_a_sweep_ends_it_at_once(store, server, monkeypatch):
+    """As when a password expires."""
+    server.answer = (401, "expired", {})
+
+    def train(*arguments):
+        mlflow.set_tracking_uri(server.url)
+        mlflow.search_experiments()
+
+    monkeypatch.setattr("helpers.models.keras.train", train)
+    start = time.monotonic()
+    with pytest.raises(StoreRefusalError, match=r"MLFLOW_TRACKING_TOKEN.*expired"):
+        run_sweep(trials()[:1], SPLIT)
+    assert time.monotonic() - start < 10
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_server_that_is_ill_is_quoted_and_waited_for(server, status):
+    server.answer = (status, "ill", {})
+    with pytest.raises(StoreError, match=f"answers with error {status}; see its log, or wait") as raised:
+        use_store(server.url)
+    assert not isinstance(raised.value, StoreRefusalError)
+    start = time.monotonic()
+    with pytest.raises(StoreError):
+        check_store(patience=2)
+    assert time.monotonic() - start >= 2
+
+
+def test_the_wrong_scheme_is_said_to_be_one(server):
+    with pytest.raises(StoreRefusalError, match="begin STORE with http:// or https://"):
+        use_store(server.url.replace("http", "https"))
+
+
+@pytest.mark.parametrize("host", ["proxy", "workspace-credentials", "ssl"])
+def test_a_word_in_its_address_is_no_reason(host):
+    with pytest.raises(StoreError, match="does not answer; start its server") as raised:
+        use_store(f"http://{host}.invalid:1/workspace")
+    assert not isinstance(raised.value, StoreRefusalError)
+
+
+def test_a_proxy_that_is_not_there_is_named(monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    with pytest.raises(StoreRefusalError, match="cannot be reached through the proxy: add its host to NO_PROXY"):
+        use_store("http://mlflow.example:5000")

@@ -1,0 +1,115 @@
+"""Where a store is, whatever the working directory and the environment, and that using it says nothing."""
+
+from __future__ import annotations
+
+import mlflow
+import pytest
+
+from helpers import NOTEBOOKS
+from helpers.stores import place
+from helpers.stores.store import use_store
+from helpers.sweep import run_sweep
+from helpers.trials import CANDIDATES
+from tests.support.work import SPLIT, trials, whole
+
+
+def test_everything_of_a_folder_store_lies_in_the_folder(used, version):
+    artifacts = mlflow.get_run(version.run_id).info.artifact_uri
+    assert artifacts.startswith((used / "artifacts" / version.name).as_uri())
+    assert (used / "mlflow.db").is_file()
+
+
+def test_a_relative_store_is_the_same_from_any_working_directory(tmp_path, monkeypatch):
+    monkeypatch.setattr("helpers.stores.place.NOTEBOOKS", tmp_path / "notebooks")
+    uris = []
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        monkeypatch.chdir(tmp_path / folder)
+        use_store("../store")
+        uris.append(mlflow.get_tracking_uri())
+    assert set(uris) == {f"sqlite:///{tmp_path / 'store' / 'mlflow.db'}"}
+
+
+def test_the_environment_wins_over_the_default_and_not_over_a_choice(tmp_path, monkeypatch):
+    monkeypatch.setattr("helpers.stores.place.NOTEBOOKS", tmp_path / "notebooks")
+    wished = f"sqlite:///{tmp_path / 'wished.db'}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", wished)
+    use_store("../store")
+    assert mlflow.get_tracking_uri() == wished
+    use_store(str(tmp_path / "chosen"))
+    assert mlflow.get_tracking_uri() == f"sqlite:///{tmp_path / 'chosen' / 'mlflow.db'}"
+
+
+def test_a_choice_does_not_pass_for_the_environments_wish(tmp_path, monkeypatch):
+    monkeypatch.setattr("helpers.stores.place.NOTEBOOKS", tmp_path / "notebooks")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    use_store(str(tmp_path / "chosen"))
+    use_store("../store")
+    assert mlflow.get_tracking_uri() == f"sqlite:///{tmp_path / 'store' / 'mlflow.db'}"
+
+
+def test_using_a_store_says_nothing_reports_nothing_and_twice_is_once(tmp_path, capfd):
+    for _ in range(2):
+        assert use_store(str(tmp_path / "store")) is None
+    assert capfd.readouterr() == ("", "")
+    assert mlflow.telemetry.get_telemetry_client() is None
+    assert sorted(e.name for e in mlflow.search_experiments()) == sorted([*CANDIDATES, "Default"])
+
+
+def test_a_store_that_cannot_be_made_is_an_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"):
+        use_store(str(tmp_path / "file" / "store"))
+
+
+@pytest.mark.parametrize("name", ["50%", "a?b", "a#b", "a%20b"])
+def test_a_folder_that_an_address_cannot_hold_is_refused(tmp_path, name):
+    with pytest.raises(ValueError, match="STORE: MLflow's addresses cannot hold the %"):
+        use_store(str(tmp_path / name))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "place", ["127.0.0.1:5000", "localhost:5000/mlflow", "'http://127.0.0.1:5000'", '"sqlite:///a"']
+)
+def test_an_address_without_a_scheme_or_in_quotes_is_no_folder(place):
+    before = set(NOTEBOOKS.iterdir())
+    with pytest.raises(ValueError, match="is neither a folder nor an address such as http://127"):
+        use_store(place)
+    assert set(NOTEBOOKS.iterdir()) == before
+
+
+ADDRESSES = ["http://a", "https://a/b", "sqlite:///a.db", "databricks", "databricks-uc", "databricks://profile"]
+ADDRESSES += [
+    "postgresql+psycopg://me@host/db",
+    "arn:aws:sagemaker:eu:1:mlflow-tracking-server/x",
+    "uc:x",
+    "sds://x/v1",
+]
+FOLDERS = ["../store", "a folder/with a space", "databricks-test", "it's", "sqlite", "C:\\store", "ä"]
+
+
+def test_one_rule_tells_addresses_from_folders():
+    assert [address for address in ADDRESSES if not place.is_address(place)] == []
+    assert [folder for folder in FOLDERS if place.is_address(place)] == []
+
+
+def test_the_artifacts_of_a_database_by_its_address_lie_beside_it(tmp_path, monkeypatch):
+    """MLflow would put them into the folder that a notebook runs in."""
+    monkeypatch.chdir(tmp_path)
+    use_store(f" sqlite:///{tmp_path / 'some' / 'where.db'}\n")
+    assert run_sweep(trials()[:1], SPLIT)["outcome"].tolist() == ["trained"]
+    whole(f"sqlite:///{tmp_path / 'some' / 'where.db'}", 1)
+    assert {path.name for path in tmp_path.iterdir()} == {"some"}
+    assert {path.name for path in (tmp_path / "some").iterdir()} >= {"where.db", "artifacts"}
+
+
+def test_a_database_that_was_filled_with_artifacts_elsewhere_stays_good(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    uri = f"sqlite:///{tmp_path / 'old.db'}"
+    client = mlflow.MlflowClient(uri)
+    for name in CANDIDATES:
+        client.create_experiment(name, (tmp_path / "mlruns" / name).as_uri())
+    use_store(uri)
+    assert run_sweep(trials()[:1], SPLIT)["outcome"].tolist() == ["trained"]
+    whole(uri, 1)

@@ -1,0 +1,49 @@
+"""Rules and regressions, by hand and seen from either team."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers.baselines import TEAM_NUMBERS, baselines, choose_features, single_numbers
+from helpers.features import OUTCOME
+from helpers.scoring import best_possible, brier_score
+
+
+def test_the_win_rate_rule_and_always_half_by_hand(split):
+    game = split.validation.iloc[[0]].assign(Team1_WinRatio=0.75, Team2_WinRatio=0.25)
+    predictions = baselines(split.train, game)
+    assert predictions["always 0.5"].tolist() == [0.5]
+    assert predictions["win-rate rule"].tolist() == [0.75]
+
+
+def test_the_regressions_do_not_care_who_is_named_first(split):
+    sides = {c: c.replace("Team1_", "Team2_") for c in split.validation if c.startswith("Team1_")}
+    swapped = split.validation.rename(columns=sides | {new: old for old, new in sides.items()})
+    for name, probability in baselines(split.train, split.validation).items():
+        assert np.allclose(probability + baselines(split.train, swapped)[name], 1), name
+
+
+def test_single_numbers_learn_each_league_from_itself(split):
+    women = split.train["League"] == "W"
+    turned = split.train.assign(Team1Won=split.train["Team1Won"].where(~women, 1 - split.train["Team1Won"]))
+    honest, other = (single_numbers(train, split.validation) for train in (split.train, turned))
+    men = (split.validation["League"] == "M").to_numpy()
+    assert list(honest) == TEAM_NUMBERS
+    for number, answers in honest.items():
+        assert np.allclose(answers[men], other[number][men])
+        assert np.allclose(answers[~men], 1 - other[number][~men])
+
+
+def test_the_strong_features_are_chosen_where_they_score_best(split):
+    assert choose_features(split.train, split.validation) == "strong"
+    noise = np.random.default_rng(0).normal(size=(len(split.train), 1))
+    strong = [c for c in split.train if c.split("_")[1:2] in (["Margin"], ["CarriedElo"], ["Seed"])]
+    spoilt = split.train.assign(**dict.fromkeys(strong, noise[:, 0]))
+    assert choose_features(spoilt, split.validation) == "box-score"
+
+
+def test_true_probabilities_beat_every_baseline_in_expectation(games, split):
+    everything = pd.concat([split.train, split.validation, split.test])
+    truth = brier_score(everything[OUTCOME], everything["TrueProb"])
+    assert truth == pytest.approx(best_possible(everything), abs=0.025)
+    assert all(truth < brier_score(everything[OUTCOME], p) for p in baselines(split.train, everything).values())
