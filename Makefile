@@ -60,6 +60,6 @@ uv = index=$(call pip_setting,index-url) cert=$(call pip_setting,cert); \
 	$(PYTHON) -m venv .venv
 	sed -n '/^uv==/,/[^\]$$/p' requirements.lock > .venv/uv.txt
 	$(python) -m pip install --quiet --require-hashes -r .venv/uv.txt
-	$(uv) --require-hashes -r requirements.lock
-	$(uv) --no-deps -e .
+	@$(uv) --require-hashes -r requirements.lock
+	@$(uv) --no-deps -e .
 	touch $@
