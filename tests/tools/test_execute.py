@@ -118,7 +118,7 @@ def test_the_book_says_so_too(tmp_path, monkeypatch):
     (tmp_path / "build").write_text("a file")
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "README.md").write_text("# A book")
-    monkeypatch.setattr("helpers.stores.place.NOTEBOOKS", tmp_path / "notebooks")
+    monkeypatch.setattr("helpers.NOTEBOOKS", tmp_path / "notebooks")
     monkeypatch.delitem(sys.modules, "helpers.tools.book", raising=False)  # which another test may have imported
     with pytest.raises(SystemExit, match=r"^The folder .*build cannot be written \([^\n]*\); make room"):
         runpy.run_module("helpers.tools.book", run_name="__main__")
