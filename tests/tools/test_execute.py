@@ -183,7 +183,7 @@ def test_a_notebook_says_so_when_the_one_before_has_not_run(tmp_path, monkeypatc
 def test_selecting_says_so_when_only_one_architecture_is_there(tmp_path, monkeypatch):
     use_store(str(tmp_path / "store"))
     split = split_by_season(matchup_table(load_games("simulated", 2024)), 3, 3)
-    run_trial(Trial("small", 0.01, 1, 2024, "strong", fingerprint(split)), split)
+    run_trial(Trial("small", {"learning_rate": 0.01, "epochs": 1}, 2024, "strong", fingerprint(split)), split)
     check_stops(tmp_path, monkeypatch, "03", "Run 02_sweep_several_models on this STORE first")
 
 
