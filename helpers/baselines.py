@@ -1,7 +1,5 @@
 """What a network has to beat: rules and logistic regressions on the same matchup table."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 from sklearn.linear_model import LogisticRegression

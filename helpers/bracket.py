@@ -1,7 +1,5 @@
 """The bracket of one tournament: each team's exact chance of reaching each round, and what really happened."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import chain, combinations

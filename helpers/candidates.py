@@ -1,7 +1,5 @@
 """The candidates for the best model: which versions count, in their order; the one place that decides it."""
 
-from __future__ import annotations
-
 import mlflow
 import pandas as pd
 from mlflow.entities import Run, ViewType

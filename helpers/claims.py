@@ -1,7 +1,5 @@
 """Who holds a trial: its run claims it, a heartbeat shows that it lives, and it is closed whatever happens."""
 
-from __future__ import annotations
-
 import os
 import platform
 import re

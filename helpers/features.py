@@ -1,7 +1,5 @@
 """What a team is when the regular season ends, and the matchup table that sets two teams side by side."""
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass
 
@@ -16,16 +14,9 @@ OUTCOME = "Team1Won"
 UNSEEDED = 17  # a team outside the field counts as one line below the last
 
 _AVERAGED = ["FGM", "FGA", "FGM3", "FGA3", "OR", "DR", "Ast", "Stl", "PF"]
-_BOX_SCORE = [
-    *_AVERAGED,
-    *[f"{statistic}_against" for statistic in _AVERAGED],
-    "WinRatio",
-    "WinRatio14",
-    "Elo",
-]
 _RATINGS = ["Margin", "CarriedElo", "Seed"]
 _TEAM_FEATURES = {
-    "box-score": _BOX_SCORE,
+    "box-score": [*_AVERAGED, *[f"{name}_against" for name in _AVERAGED], "WinRatio", "WinRatio14", "Elo"],
     "strong": [*_RATINGS, *[f"{rating}_women" for rating in _RATINGS]],
 }
 FEATURE_SETS = {

@@ -1,7 +1,5 @@
 """The games: the tables of one or both leagues, read from CSV files and checked."""
 
-from __future__ import annotations
-
 import difflib
 import re
 from dataclasses import dataclass
@@ -124,7 +122,9 @@ def _read_table(path: Path, columns: list[str]) -> pd.DataFrame:
     try:
         table = pd.read_csv(path)
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path.name}, row {_first_unreadable(path)}: a letter is not in UTF-8; {_SAVE}.") from error
+        text = path.read_text("utf-8", "surrogateescape")  # a byte that cannot be read becomes a surrogate
+        row = re.split("[\udc80-\udcff]", text)[0].count("\n") + 1
+        raise ValueError(f"{path.name}, row {row}: a letter is not in UTF-8; {_SAVE}.") from error
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise ValueError(f"{path.name} is not a table: {str(error).strip()}; download it once more.") from error
     for column in columns:
@@ -135,16 +135,6 @@ def _read_table(path: Path, columns: list[str]) -> pd.DataFrame:
     if "WScore" in columns:
         _check_games(table, path.name)
     return table
-
-
-def _first_unreadable(path: Path) -> int:
-    """The first row of a file that is not UTF-8, counted from 1."""
-    content = path.read_bytes()
-    try:
-        content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        return content.count(b"\n", 0, error.start) + 1
-    raise ValueError(f"{path} changed while it was read; try again.")
 
 
 def _remedy(column: str, names: list[str]) -> str:

@@ -1,7 +1,5 @@
 """The notebooks' parameters: what each may be, and one sentence for one that is not."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from math import isfinite
 from numbers import Integral, Real

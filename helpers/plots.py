@@ -1,7 +1,5 @@
 """One function a figure: it takes a frame that others computed and returns the Axes it is drawn on."""
 
-from __future__ import annotations
-
 from itertools import cycle
 
 import matplotlib.pyplot as plt
@@ -29,6 +27,11 @@ def _axes(width: float = 7.5, height: float = 3.8) -> Axes:
     axes = plt.subplots(figsize=(width, height), layout="constrained")[1]
     axes.spines[["top", "right"]].set_visible(False)
     return axes
+
+
+def _note(axes: Axes, words: str, point: tuple[float, float], shift: tuple[int, int], **style: object) -> None:
+    """Words beside a point, that many points to its right and above it."""
+    axes.annotate(words, point, xytext=shift, textcoords="offset points", **style)
 
 
 def margins(regular: pd.DataFrame) -> Axes:
@@ -76,11 +79,11 @@ def scores(table: pd.DataFrame, best_possible: float | None, title: str) -> Axes
     for place, row in enumerate(table.itertuples()):
         axes.plot([row.low, row.high], [place, place], color=GREY, lw=1.5)
         axes.plot(row.all, place, "o", color=BLUE)
-        axes.annotate(f"{row.all:.3f}", (row.high, place), xytext=(6, -4), textcoords="offset points")
+        _note(axes, f"{row.all:.3f}", (row.high, place), (6, -4))
     if best_possible is not None:
         axes.axvline(best_possible, color=RED, ls="--", lw=1.2)
         words = f"best possible on average: {best_possible:.3f}"
-        axes.annotate(words, (best_possible, len(table) - 0.5), xytext=(4, 0), textcoords="offset points", color=RED)
+        _note(axes, words, (best_possible, len(table) - 0.5), (4, 0), color=RED)
     axes.margins(x=0.1)
     axes.set_yticks(range(len(table)), table.index)
     axes.set(xlabel="Brier score (lower is better), with its 95 % interval", title=title, ylim=(-0.5, len(table)))
@@ -128,9 +131,7 @@ def score_by_learning_rate(board: pd.DataFrame) -> Axes:
         group = board[board["architecture"] == architecture].sort_values("learning_rate")
         axes.plot(group["learning_rate"], group["val_brier"], label=architecture, fillstyle="none", ms=9, **style)
     axes.axhline(ALWAYS_HALF, color=GREY, lw=1, ls=":")
-    axes.annotate(
-        "always 0.5", (board["learning_rate"].min(), ALWAYS_HALF), xytext=(0, -12), textcoords="offset points"
-    )
+    _note(axes, "always 0.5", (board["learning_rate"].min(), ALWAYS_HALF), (0, -12))
     rates = sorted(board["learning_rate"].unique())
     axes.set(xscale="log", xlabel="learning rate (logarithmic)", ylabel="Brier score on validation (lower is better)")
     axes.set_xticks(rates, [f"{rate:g}" for rate in rates])
@@ -149,7 +150,7 @@ def leaderboard(board: pd.DataFrame, lines: dict[str, float]) -> Axes:
     for place, row in enumerate(board[::-1].itertuples()):
         shown, arrow = (row.val_brier, "") if row.val_brier <= ALWAYS_HALF else (ALWAYS_HALF, " →")
         axes.plot(shown, place, ms=7, ls="", **ARCHITECTURE_STYLES[row.architecture])
-        axes.annotate(f"{row.val_brier:.4f}{arrow}", (shown, place), xytext=(8, -3), textcoords="offset points")
+        _note(axes, f"{row.val_brier:.4f}{arrow}", (shown, place), (8, -3))
     for (name, score), style in zip(lines.items(), ("--", ":", "-."), strict=False):
         axes.axvline(score, color=GREY, lw=1.2, ls=style, label=f"{name}: {score:.4f}")
     axes.set_yticks(range(len(board)), _trial_names(board[::-1]))
@@ -175,9 +176,7 @@ def difference(comparison: pd.DataFrame, title: str) -> Axes:
         axes.plot([row.low, row.high], [place, place], color=style["color"], lw=3, solid_capstyle="butt")
         axes.plot(row.difference, place, ms=8, **style)
     axes.axvline(0, color=RED, lw=1.2, ls="--")
-    axes.annotate(
-        "no difference", (0, 1), xycoords=("data", "axes fraction"), xytext=(4, -10), textcoords="offset points"
-    )
+    _note(axes, "no difference", (0, 1), (4, -10), xycoords=("data", "axes fraction"))
     axes.set_yticks(range(len(comparison)), _trial_names(comparison[::-1]))
     axes.set(xlabel="difference of the Brier scores (left of 0: the winner is better)", ylim=(-0.6, len(comparison)))
     axes.set_title(title)
@@ -194,7 +193,7 @@ def reliability(bins: pd.DataFrame) -> Axes:
     axes.vlines(bins["predicted"], bins["low"], bins["high"], color="#CCCCCC", lw=10, label="luck, 95 %")
     axes.plot(bins["predicted"], bins["observed"], "o", ms=5, color=BLUE)
     for row in bins.itertuples():
-        axes.annotate(f"{row.games}", (row.predicted, row.observed), xytext=(9, -4), textcoords="offset points")
+        _note(axes, f"{row.games}", (row.predicted, row.observed), (9, -4))
     axes.set(xlabel="predicted probability that Team1 wins", ylabel="share of those games that Team1 won")
     axes.set(title="Reliability of the predictions, with the number of games", xlim=(-0.03, 1.06), ylim=(-0.05, 1.05))
     axes.legend(frameon=False, loc="upper left")

@@ -1,7 +1,5 @@
 """What the run of a trial keeps: its parameters, the games, the losses, and each prediction."""
 
-from __future__ import annotations
-
 import io
 import time
 from collections.abc import Mapping

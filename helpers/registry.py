@@ -1,7 +1,5 @@
 """Versions of models: log one, check it, register it once, find it, and load it if its files are unharmed."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import tempfile
@@ -209,12 +207,10 @@ def load(version: ModelVersion) -> FittedModel:
 
     Raises RuntimeError that names the version; nothing of the files has run by then.
     """
-    name = f"{version.name} version {version.version}"
+    name, uri = f"{version.name} version {version.version}", f"models:/{version.name}/{version.version}"
     with tempfile.TemporaryDirectory() as copy:
         try:
-            folder = Path(
-                mlflow.artifacts.download_artifacts(f"models:/{version.name}/{version.version}", dst_path=copy)
-            )
+            folder = Path(mlflow.artifacts.download_artifacts(uri, dst_path=copy))
         except (mlflow.MlflowException, OSError) as error:
             raise RuntimeError(f"The files of {name} cannot be read: {error}") from error
         if digest(folder) != version.tags.get("digest"):

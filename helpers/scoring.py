@@ -1,7 +1,5 @@
 """How good predictions are: the Brier score, its calibration, and whether a difference between two is real."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

@@ -7,8 +7,6 @@ margins and home_advantage in points, autocorrelations from a season to the next
 mean, its change with the margin (per_point) and with winning at all (per_win), and two covariances (see below).
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass

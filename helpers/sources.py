@@ -1,7 +1,5 @@
 """Where the games come from: a made-up league, a folder of CSV files, or Kaggle."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from helpers.games import Games, read_games

@@ -1,7 +1,5 @@
 """What a launcher, a start-up file or a config file left around us: held still while we work, and given back."""
 
-from __future__ import annotations
-
 import os
 import re
 import sys

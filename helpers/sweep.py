@@ -1,7 +1,5 @@
 """Run trials: one after the other or side by side, each once, whatever happens."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor
@@ -46,7 +44,6 @@ def run_sweep(trials: Iterable[Trial], split: Split, n_jobs: int | None = None) 
     for trial in trials:
         keras.check(trial)
     take_hold()
-    claims.close_dead_runs()
     try:
         with claims.stoppable(at_once=True), _progress(len(trials)) as report:
             for trial, row in _until_all_are_done(trials, split, n_jobs):

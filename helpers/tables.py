@@ -1,7 +1,5 @@
 """Tables as the notebooks show them: pandas' Styler with rounded numbers, units in the caption, the best in bold."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Hashable, Mapping
 

@@ -1,7 +1,5 @@
 """What a candidate is made of, and every name that follows from it."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

@@ -1,7 +1,5 @@
 """What the tests share: small leagues, the same as CSV files, a store of their own, and a look at what they leave."""
 
-from __future__ import annotations
-
 import shutil
 import tempfile
 from collections.abc import Iterator

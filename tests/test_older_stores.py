@@ -1,7 +1,5 @@
 """A store that an earlier version of this project filled is found, not trained again, and its champion loads."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from pathlib import Path

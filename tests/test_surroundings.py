@@ -1,7 +1,5 @@
 """Nothing that a launcher, a start-up file or a config file left around a run may steer it."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

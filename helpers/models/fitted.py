@@ -1,7 +1,5 @@
 """The one shape of a fitted model, whatever its library: what was fitted, the columns it wants, its answers."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from numbers import Real

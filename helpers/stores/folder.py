@@ -1,7 +1,5 @@
 """A store that is a folder: its SQLite database, and the artifacts beside it."""
 
-from __future__ import annotations
-
 import sqlite3
 import sys
 import tempfile

@@ -1,7 +1,5 @@
 """What a STORE is: a folder, or the address of something that MLflow knows."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

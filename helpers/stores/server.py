@@ -1,7 +1,5 @@
 """A server that keeps a store: whether it answers, and one sentence for each way in which it does not let us in."""
 
-from __future__ import annotations
-
 import re
 
 from helpers.stores import StoreError, StoreRefusalError

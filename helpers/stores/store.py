@@ -1,7 +1,5 @@
 """Use a store: one call decides where things are kept, for every notebook and from any working directory."""
 
-from __future__ import annotations
-
 import os
 import time
 from contextlib import nullcontext

@@ -1,7 +1,5 @@
 """The book: the README and the executed notebooks as pages for a browser, which need no server; by `make book`."""
 
-from __future__ import annotations
-
 import shutil
 import sys
 from copy import deepcopy

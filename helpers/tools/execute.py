@@ -1,7 +1,5 @@
 """Execute the notebooks in order with papermill: what `make run` does, and the tests with smaller values."""
 
-from __future__ import annotations
-
 import ast
 import errno
 import os

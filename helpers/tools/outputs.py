@@ -1,7 +1,5 @@
 """The outputs that the repository shows: written by `make notebooks` alone, and stamped with what made them."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import io

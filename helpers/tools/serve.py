@@ -1,7 +1,5 @@
 """MLflow's pages, or JupyterLab, on one STORE: what `make ui` and `make lab` do."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

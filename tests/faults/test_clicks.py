@@ -1,7 +1,5 @@
 """Whatever a person does in MLflow's pages, notebooks 02 to 04 end right, or with a sentence that tells the way."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

@@ -1,7 +1,5 @@
 """A store that notebooks 01 to 03 filled, MLflow's pages on it, and a browser that takes pictures of them."""
 
-from __future__ import annotations
-
 import getpass
 import os
 import shutil

@@ -1,7 +1,5 @@
 """Experiments that somebody changed are refused with the command that brings them back."""
 
-from __future__ import annotations
-
 import re
 import sqlite3
 import subprocess

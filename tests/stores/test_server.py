@@ -1,7 +1,5 @@
 """A server that refuses is quoted at once with what helps; one that is ill or away is waited for."""
 
-from __future__ import annotations
-
 import http.server
 import threading
 import time

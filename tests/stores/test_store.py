@@ -1,7 +1,5 @@
 """Where a store is, whatever the working directory and the environment, and that using it says nothing."""
 
-from __future__ import annotations
-
 import mlflow
 import pytest
 

@@ -1,7 +1,5 @@
 """The notebooks' own cells, run in this process: quick, with small games, and without pictures."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache

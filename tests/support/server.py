@@ -1,7 +1,5 @@
 """An MLflow server that can be killed and started again, and a proxy before it that loses answers."""
 
-from __future__ import annotations
-
 import http.client
 import http.server
 import os

@@ -1,7 +1,5 @@
 """A small sweep as a process of its own, which can be told to die: python -m tests.support.work STORE [STAGE]."""
 
-from __future__ import annotations
-
 import os
 import signal
 import sys

@@ -1,7 +1,5 @@
 """What make makes of STORE, and what it serves."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess
