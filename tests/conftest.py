@@ -38,6 +38,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--pictures", help="the folder whose pictures of MLflow's pages are to be renewed")
 
 
+@pytest.fixture(autouse=True)
+def nobody_wishes_for_a_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow's set_tracking_uri writes into the environment, where a later test would find another one's server."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def nothing_appears_in_the_repository(request: pytest.FixtureRequest):
     """Whatever the tests write goes to temporary folders, but for the pictures that were asked for."""
