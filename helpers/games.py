@@ -3,6 +3,7 @@
 import difflib
 import re
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import pandas as pd
@@ -119,10 +120,11 @@ def _add_games_without_box_score(tables: dict[str, pd.DataFrame], scores: pd.Dat
 
 
 def _read_table(path: Path, columns: list[str]) -> pd.DataFrame:
+    content = path.read_bytes()  # once, so that the row that is named is one of the table that was read
     try:
-        table = pd.read_csv(path)
+        table = pd.read_csv(BytesIO(content))
     except UnicodeDecodeError as error:
-        text = path.read_text("utf-8", "surrogateescape")  # a byte that cannot be read becomes a surrogate
+        text = content.decode("utf-8", "surrogateescape")  # a byte that cannot be read becomes a surrogate
         row = re.split("[\udc80-\udcff]", text)[0].count("\n") + 1
         raise ValueError(f"{path.name}, row {row}: a letter is not in UTF-8; {_SAVE}.") from error
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:

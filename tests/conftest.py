@@ -39,9 +39,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture(autouse=True)
-def nobody_wishes_for_a_store(monkeypatch: pytest.MonkeyPatch) -> None:
-    """MLflow's set_tracking_uri writes into the environment, where a later test would find another one's server."""
+def nothing_was_set_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow keeps what set_tracking_uri and set_experiment were told for the process; a later test would find it."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("MLFLOW_EXPERIMENT_ID", raising=False)
+    monkeypatch.setattr(mlflow.tracking.fluent, "_active_experiment_id", None)
 
 
 @pytest.fixture(scope="session", autouse=True)
