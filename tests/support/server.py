@@ -1,4 +1,4 @@
-"""An MLflow server that can be killed and started again, and a proxy before it that loses answers."""
+"""An MLflow server that can be killed and started again, and a proxy before it: it loses answers, and outlives it."""
 
 import http.client
 import http.server
