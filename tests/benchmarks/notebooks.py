@@ -1,5 +1,6 @@
 """The notebooks' seconds, and how many of them their imports take."""
 
+import ast
 import subprocess
 import sys
 import tempfile
@@ -29,7 +30,8 @@ def notebooks() -> None:
 def _row(path: Path) -> dict[str, object]:
     notebook = nbformat.read(path, as_version=4)
     sources = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
-    lines = [source for source in sources if source.startswith(("import ", "from "))]
+    statements = [statement for source in sources for statement in ast.parse(source).body]
+    lines = [ast.unparse(statement) for statement in statements if isinstance(statement, ast.Import | ast.ImportFrom)]
     lines += [START] * any(START in source for source in sources)
     code = [sys.executable, "-c", IMPORTS.format("\n".join(lines))]
     imports = float(subprocess.run(code, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
