@@ -51,7 +51,8 @@ lock: .venv/ready
 	    --output-file requirements.lock pyproject.toml
 
 # uv takes a quarter of pip's time, shows how far it is, and comes by pip itself. It does not read pip's settings, so the
-# index and the certificate that pip is to use are handed on.
+# index and the certificate that pip is to use are handed on. Compiled as pip does: where Python may write no bytecode, as
+# in many containers, each start would compile TensorFlow and MLflow anew.
 pip_setting = $$($(python) -m pip config list | sed -n "s/^[a-z:]*\.$(1)='\(.*\)'$$/\1/p" | tail -n 1)
 uv = index=$(call pip_setting,index-url) cert=$(call pip_setting,cert); \
     env $${index:+UV_DEFAULT_INDEX="$$index"} $${cert:+SSL_CERT_FILE="$$cert"} .venv/bin/uv pip install --python $(python)
@@ -60,6 +61,6 @@ uv = index=$(call pip_setting,index-url) cert=$(call pip_setting,cert); \
 	$(PYTHON) -m venv .venv
 	sed -n '/^uv==/,/[^\]$$/p' requirements.lock > .venv/uv.txt
 	$(python) -m pip install --quiet --require-hashes -r .venv/uv.txt
-	@$(uv) --require-hashes -r requirements.lock
+	@$(uv) --compile-bytecode --require-hashes -r requirements.lock
 	@$(uv) --no-deps -e .
 	touch $@
