@@ -5,8 +5,10 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib.util import cache_from_source
 from pathlib import Path
 
+import mlflow
 import pytest
 import yaml
 from packaging.requirements import Requirement
@@ -35,6 +37,11 @@ def test_every_pin_has_a_hash_and_no_index_is_named():
     blocks = re.split(r"\n(?=\w)", LOCK.strip())
     assert all("--hash=sha256:" in block for block in blocks)
     assert not re.search(r"://|--(extra-)?index|--find-links", LOCK)
+
+
+def test_what_is_installed_is_compiled():
+    """Where Python may write no bytecode, as in many containers, every start would compile it again."""
+    assert Path(cache_from_source(mlflow.__file__)).exists()
 
 
 @pytest.mark.skipif(not Path(sys.prefix, "ready").exists(), reason="this environment was not made from the lock")

@@ -11,6 +11,7 @@ import pandas as pd
 
 from helpers.features import FEATURE_SETS, OUTCOME, Split, mirror
 from helpers.models import keras
+from helpers.models.fitted import numbers
 from helpers.scoring import brier_score
 from helpers.trials import Trial
 
@@ -39,7 +40,7 @@ def train(trial: Trial, split: Split, checkpoint: Path) -> tuple[Model, dict[str
     import tensorflow as tf
 
     library.utils.set_random_seed(trial.seed)
-    games = pd.concat([split.train[columns], mirror(split.train[columns])]).to_numpy("float32")
+    games = numbers(pd.concat([split.train[columns], mirror(split.train[columns])]), columns)
     network = keras.build_network(trial.architecture, games, trial.seed)
     network.compile(library.optimizers.Adam(trial.parameters["learning_rate"]), "mean_squared_error")
     outcomes = np.concatenate([split.train[OUTCOME], 1 - split.train[OUTCOME]])[:, None]
