@@ -43,6 +43,18 @@ def single_numbers(train: pd.DataFrame, games: pd.DataFrame) -> dict[str, np.nda
     return predictions
 
 
+def better_seed_wins(games: pd.DataFrame, at_least: int = 20) -> pd.DataFrame:
+    """How often the better seed wins, by league and by the difference of the seeds (gap): rate (0 to 1) and games.
+
+    Gaps with fewer games than at_least are left out, and so are games of equal seeds.
+    """
+    gap = (games["Team1_Seed"] - games["Team2_Seed"]).abs()
+    better_won = (games["Team1_Seed"] < games["Team2_Seed"]) == (games[OUTCOME] == 1)
+    played = games[["League"]].assign(gap=gap, better_won=better_won)[gap > 0]
+    rates = played.groupby(["League", "gap"])["better_won"].agg(rate="mean", games="size").reset_index()
+    return rates[rates["games"] >= at_least]
+
+
 def choose_features(train: pd.DataFrame, validation: pd.DataFrame) -> str:
     """The name in FEATURE_SETS whose logistic regression, fitted on train, has the best validation Brier score."""
     return min(

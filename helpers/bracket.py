@@ -118,6 +118,11 @@ def _with_heights(lines: pd.DataFrame) -> pd.DataFrame:
     return lines
 
 
+def last_sixteen(lines: pd.DataFrame) -> pd.DataFrame:
+    """What Bracket.drawing gives, from the last sixteen teams on."""
+    return _with_heights(lines[lines["depth"] <= 4].copy())
+
+
 def newest_brackets(games: Games, season: int | None = None) -> dict[str, Bracket]:
     """The brackets, by league, of a season, or of the newest one before it where a league has all seeds and slots.
 

@@ -35,7 +35,7 @@ class Split:
 
 
 def matchup_table(games: Games) -> pd.DataFrame:
-    """One row a tournament game: the two teams, each with its features, and whether the first one won.
+    """One row per tournament game: the two teams, each with its features, and whether the first one won.
 
     Team1 has the lower TeamID, as in Kaggle's submissions, so the order tells nothing. Columns: League, Season,
     Team1, Team2, the columns of every set in FEATURE_SETS, Team1Won (0 or 1), and for simulated games TrueProb,
@@ -70,7 +70,7 @@ def add_features(pairs: pd.DataFrame, teams: pd.DataFrame) -> pd.DataFrame:
 
 
 def team_features(games: Games) -> pd.DataFrame:
-    """What each team is on the last day of each regular season, one row a (League, Season, TeamID).
+    """What each team is on the last day of each regular season, one row per (League, Season, TeamID).
 
     Season means of nine box-score statistics and of the opponents' (counts a game), win ratios (0 to 1), Elo and
     CarriedElo (points around 1500), Margin (points better than the league's mean team), Seed (1 to 16, 17 outside
@@ -177,6 +177,16 @@ def _ridge(season: pd.DataFrame, penalty: float = 1.0) -> pd.Series:
     target[n] = (location * margin).sum()
     normal[np.arange(n), np.arange(n)] += penalty
     return pd.Series(np.linalg.solve(normal, target)[:n], index=teams)
+
+
+def moved(matchup: pd.DataFrame, number: str, shifts: np.ndarray) -> pd.DataFrame:
+    """One matchup once for each shift, with a number of Team1, such as Margin, moved by it.
+
+    Its twin for the women moves along where the matchup is theirs.
+    """
+    rows = matchup.loc[matchup.index.repeat(len(shifts))].reset_index(drop=True)
+    names = [f"Team1_{number}"] + [f"Team1_{number}_women"] * (rows["League"] == "W").all()
+    return rows.assign(**{name: rows[name] + shifts for name in names})
 
 
 def mirror(features: pd.DataFrame) -> pd.DataFrame:

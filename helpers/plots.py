@@ -1,11 +1,13 @@
 """One function a figure: it takes a frame that others computed and returns the Axes it is drawn on."""
 
 from itertools import cycle
+from textwrap import fill
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.patches import FancyBboxPatch
 
 from helpers.games import LEAGUES
 from helpers.trials import ARCHITECTURES
@@ -23,7 +25,18 @@ ARCHITECTURE_STYLES = {  # by an architecture's place, however many there are
 }
 
 
-def _axes(width: float = 7.5, height: float = 3.8) -> Axes:
+MAP = {  # the one idea of the series, step by step
+    "game": "two teams, one winner",
+    "run": "a training, on record",
+    "logged model": "files that answer",
+    "version": "a name and a number",
+    "alias": "champion, can move",
+    "consumer": "asks the champion",
+}
+WIDTH = 5.6  # inches: on a phone, where a figure shrinks to the screen, 8 points are then still 7 pixels
+
+
+def _axes(width: float = WIDTH, height: float = 3.4) -> Axes:
     axes = plt.subplots(figsize=(width, height), layout="constrained")[1]
     axes.spines[["top", "right"]].set_visible(False)
     return axes
@@ -32,6 +45,30 @@ def _axes(width: float = 7.5, height: float = 3.8) -> Axes:
 def _note(axes: Axes, words: str, point: tuple[float, float], shift: tuple[int, int], **style: object) -> None:
     """Words beside a point, that many points to its right and above it."""
     axes.annotate(words, point, xytext=shift, textcoords="offset points", **style)
+
+
+def registry_map(*here: str) -> Axes:
+    """From a game to whoever asks about one: the steps of MAP in two rows, those named by here in colour.
+
+    Raises ValueError for a step that is not on the map.
+    """
+    if not set(here) <= set(MAP):
+        raise ValueError(f"The map has the steps {', '.join(MAP)}, and not all of {', '.join(here)}.")
+    axes = plt.subplots(figsize=(WIDTH, 1.9), layout="constrained")[1]
+    for place, (step, words) in enumerate(MAP.items()):
+        x, y = place % 3, -(place // 3)
+        style = {"fc": BLUE, "ec": BLUE} if step in here else {"fc": "white", "ec": GREY}
+        axes.add_patch(FancyBboxPatch((x - 0.4, y - 0.27), 0.8, 0.54, "round,pad=0.02,rounding_size=0.06", **style))
+        colour = "white" if step in here else "black"
+        axes.text(x, y + 0.1, step, ha="center", va="center", color=colour, fontsize=11, weight="bold")
+        axes.text(x, y - 0.12, words, ha="center", va="center", color=colour, fontsize=8.5)
+        if place % 3:
+            axes.annotate("", (x - 0.43, y), (x - 0.57, y), arrowprops={"arrowstyle": "->", "color": GREY})
+    axes.plot([2, 2, 0, 0], [-0.31, -0.5, -0.5, -0.55], color=GREY, lw=1)  # from the first row to the second
+    axes.annotate("", (0, -0.69), (0, -0.52), arrowprops={"arrowstyle": "->", "color": GREY})
+    axes.set(xlim=(-0.5, 2.5), ylim=(-1.35, 0.35))
+    axes.set_axis_off()
+    return axes
 
 
 def margins(regular: pd.DataFrame) -> Axes:
@@ -68,7 +105,7 @@ def wins_by_seed_gap(rates: pd.DataFrame) -> Axes:
     axes.axhline(50, color=GREY, lw=1, ls=":")
     axes.set(xlabel="difference of the seeds", ylabel="games won by the better seed (%)", ylim=(40, 102))
     axes.set_title("How often the better seed wins")
-    axes.legend(frameon=False, loc="lower right")
+    axes.legend(frameon=False, loc="upper left")
     return axes
 
 
@@ -85,7 +122,7 @@ def scores(table: pd.DataFrame, best_possible: float | None, title: str) -> Axes
         words = f"best possible on average: {best_possible:.3f}"
         _note(axes, words, (best_possible, len(table) - 0.5), (4, 0), color=RED)
     axes.margins(x=0.1)
-    axes.set_yticks(range(len(table)), table.index)
+    axes.set_yticks(range(len(table)), [fill(name, 22) for name in table.index])
     axes.set(xlabel="Brier score (lower is better), with its 95 % interval", title=title, ylim=(-0.5, len(table)))
     return axes
 
@@ -108,19 +145,22 @@ def loss_curves(curves: pd.DataFrame, architecture: str, axes: Axes | None = Non
 def loss_grid(curves: dict[tuple[str, float], pd.DataFrame]) -> np.ndarray:
     """loss_curves of every trial as small multiples: an architecture a row, a learning rate a column."""
     rows, columns = (list(dict.fromkeys(key[i] for key in curves)) for i in (0, 1))
-    size = {"figsize": (3 * len(columns), 2.2 * len(rows)), "layout": "constrained"}
+    size = {"figsize": (WIDTH / 3 * max(3, len(columns)), 1.7 * len(rows) + 0.6), "layout": "constrained"}
     grid = plt.subplots(len(rows), len(columns), sharex=True, sharey="col", squeeze=False, **size)[1]
     for (architecture, rate), curve in curves.items():
         axes = loss_curves(curve, architecture, grid[rows.index(architecture), columns.index(rate)])
         axes.spines[["top", "right"]].set_visible(False)
-        axes.set_title(f"{architecture}, learning rate {rate:g}", fontsize=9)
+        axes.set_title(f"{architecture}, {rate:g}", fontsize=9)
         axes.get_legend().remove()
+        axes.locator_params(nbins=4)
         axes.tick_params(labelsize=8)
-        axes.set_ylabel("" if rate != next(iter(curves))[1] else "loss (m.s.e.)")
-        axes.set_xlabel("" if axes not in grid[-1] else "epoch")
-    lines = grid[0, 0].get_lines()
-    labels = ["training", "validation (a colour for each architecture)", "the epoch that was kept"]
-    grid[0, 0].figure.legend(lines, labels, ncols=3, loc="outside lower center", frameon=False)
+        axes.set(xlabel="", ylabel="")
+    figure, lines = grid[0, 0].figure, grid[0, 0].get_lines()
+    grid[-1, len(columns) // 2].set_xlabel("epoch", fontsize=9)
+    figure.supylabel("loss (mean squared error)", fontsize=9)
+    figure.suptitle("Architecture and learning rate of each trial", fontsize=10)
+    labels = ["training", "validation", "kept epoch"]
+    figure.legend(lines, labels, ncols=3, loc="outside lower center", frameon=False, fontsize=9)
     return grid
 
 
@@ -146,7 +186,7 @@ def leaderboard(board: pd.DataFrame, lines: dict[str, float]) -> Axes:
 
     Needs model, version, learning_rate, architecture, val_brier, best first.
     """
-    axes = _axes(height=1.4 + 0.34 * len(board))
+    axes = _axes(height=1.8 + 0.34 * len(board))
     for place, row in enumerate(board[::-1].itertuples()):
         shown, arrow = (row.val_brier, "") if row.val_brier <= ALWAYS_HALF else (ALWAYS_HALF, " →")
         axes.plot(shown, place, ms=7, ls="", **ARCHITECTURE_STYLES[row.architecture])
@@ -157,7 +197,7 @@ def leaderboard(board: pd.DataFrame, lines: dict[str, float]) -> Axes:
     axes.set(xlabel="Brier score on the validation seasons (lower is better)", ylabel="architecture, learning rate")
     axes.set_xlim(right=ALWAYS_HALF + 0.015)
     axes.set_title("The leaderboard")
-    axes.legend(frameon=False, loc="center right")
+    axes.figure.legend(frameon=False, loc="outside lower center")
     return axes
 
 
@@ -183,12 +223,45 @@ def difference(comparison: pd.DataFrame, title: str) -> Axes:
     return axes
 
 
+def paired_bootstrap(errors: pd.DataFrame, means: np.ndarray, interval: tuple[float, float]) -> np.ndarray:
+    """How two models are compared: their squared errors game by game, then the mean difference, drawn again and again.
+
+    errors has one row per game and a column for each of two models. means are the mean differences (first minus
+    second) of the games drawn again, interval their middle 95 %.
+    """
+    one, other = errors.columns
+    grid = plt.subplots(2, figsize=(WIDTH, 7), layout="constrained", height_ratios=(3, 2))[1]
+    grid[0].scatter(errors[other], errors[one], s=14, alpha=0.4, color=BLUE, linewidths=0)
+    grid[0].axline((0, 0), slope=1, color=GREY, lw=1, ls=":")
+    grid[0].set(xlabel=f"squared error of {other}", ylabel=f"squared error of {one}", aspect="equal")
+    grid[0].set_title("Each dot is a game; on the dotted line both err alike", fontsize=11)
+    grid[1].hist(means, bins=40, color=SKY)
+    grid[1].axvspan(*interval, color=GREY, alpha=0.2, label="95 % of the draws")
+    grid[1].axvline(0, color=RED, lw=1.2, ls="--", label="no difference")
+    grid[1].set(xlabel=f"mean difference (left of 0: {one} is better)", ylabel="draws")
+    grid[1].set_title("The difference when the games are drawn again", fontsize=11)
+    grid[1].legend(frameon=False, fontsize=9)
+    for axes in grid:
+        axes.spines[["top", "right"]].set_visible(False)
+    return grid
+
+
+def what_if(shifts: np.ndarray, chances: np.ndarray, number: str, team: str) -> Axes:
+    """How a team's chance to win moves when one of its numbers does. chances (0 to 1) belong to shifts."""
+    axes = _axes()
+    axes.plot(shifts, 100 * np.asarray(chances), color=BLUE)
+    axes.axvline(0, color=GREY, lw=1, ls=":")
+    axes.set(xlabel=f"{number} moved by", ylabel="chance to win (%)", ylim=(0, 100))
+    axes.set_title(f"If {team} were better or worse")
+    return axes
+
+
 def reliability(bins: pd.DataFrame) -> Axes:
     """Calibration: observed share of wins against predicted probability. Needs predicted, observed, games, low, high.
 
     A bar from low to high is where the point may lie by luck.
     """
-    axes = _axes(5.5, 4.8)
+    axes = _axes(height=4.8)
     axes.plot([0, 1], [0, 1], color=GREY, lw=1, ls=":", label="perfectly calibrated")
     axes.vlines(bins["predicted"], bins["low"], bins["high"], color="#CCCCCC", lw=10, label="luck, 95 %")
     axes.plot(bins["predicted"], bins["observed"], "o", ms=5, color=BLUE)
@@ -202,11 +275,11 @@ def reliability(bins: pd.DataFrame) -> Axes:
 
 def stage_chances(stages: pd.DataFrame, title: str) -> Axes:
     """Each team's chance of each round as a heat table, darker where it is higher. Needs chances (0 to 1), named."""
-    axes = plt.subplots(figsize=(7.5, 1 + 0.3 * len(stages)), layout="constrained")[1]
+    axes = plt.subplots(figsize=(WIDTH, 1 + 0.3 * len(stages)), layout="constrained")[1]
     axes.imshow(stages, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for (row, column), chance in np.ndenumerate(stages.to_numpy()):
         axes.text(column, row, _per_cent(chance), ha="center", va="center", color="white" if chance > 0.6 else "black")
-    axes.set_xticks(range(stages.shape[1]), stages.columns)
+    axes.set_xticks(range(stages.shape[1]), [fill(stage, 7) for stage in stages.columns])
     axes.set_yticks(range(len(stages)), stages.index)
     axes.tick_params(length=0, labelsize=9, top=True, labeltop=True, bottom=False, labelbottom=False)
     axes.spines[:].set_visible(False)
@@ -217,16 +290,17 @@ def stage_chances(stages: pd.DataFrame, title: str) -> Axes:
 def bracket(drawing: pd.DataFrame, title: str) -> Axes:
     """The bracket: on each line the team likeliest to take it and its chance, the likeliest winner in colour.
 
-    Needs what Bracket.drawing gives. A tick stands where the team really took the line, a cross where it did not.
-    A team that was sure to stand there has neither.
+    Needs what Bracket.drawing gives, or last_sixteen, which is narrow enough for a phone. A tick stands where the
+    team really took the line, a cross where it did not. A team that was sure to stand there has neither.
     """
-    axes = plt.subplots(figsize=(9.5, 13), layout="constrained")[1]
     entry = drawing["depth"].max()
+    size = (WIDTH, 7) if entry <= 4 else (9.5, 13)
+    axes = plt.subplots(figsize=size, layout="constrained")[1]
     drawing = drawing.assign(x=entry - drawing["depth"].astype(float), end=entry - drawing["depth"] + 1)
     drawing.loc[drawing["depth"] == entry, "x"] -= 0.6  # room for the longest names
     drawing["on_path"] = drawing["label"] == drawing["label"].iloc[0]
     for row in drawing.itertuples():
-        _bracket_names(axes, row, at_entry=row.depth == entry)
+        _bracket_names(axes, row, close=row.depth == entry > 4)
         axes.plot([row.x, row.end], [row.height, row.height], color=RED if row.on_path else "#B0B0B0", lw=1)
         if row.depth:
             above = drawing.loc[row.parent]
@@ -240,12 +314,12 @@ def bracket(drawing: pd.DataFrame, title: str) -> Axes:
     return axes
 
 
-def _bracket_names(axes: Axes, row: tuple, at_entry: bool) -> None:
-    """The team above its line and its chance below; at the entries, which stand closer, all above."""
+def _bracket_names(axes: Axes, row: tuple, close: bool) -> None:
+    """The team above its line and its chance below; where lines stand close, all above."""
     style = {"color": RED if row.on_path else "black", "weight": "bold" if row.on_path else "normal", "fontsize": 8}
     chance = "" if row.chance == 1 else f"{_per_cent(row.chance)} % {TICKS[row.happened]}"
-    axes.text(row.x + 0.04, row.height - 0.08, f"{row.label} {chance}" if at_entry else row.label, va="bottom", **style)
-    if not at_entry:
+    axes.text(row.x + 0.04, row.height - 0.08, f"{row.label} {chance}" if close else row.label, va="bottom", **style)
+    if not close:
         axes.text(row.x + 0.04, row.height + 0.12, chance, va="top", **style)
 
 

@@ -30,7 +30,7 @@ def best_possible(games: pd.DataFrame) -> float | None:
 def score_table(predictions: Mapping[str, np.ndarray], games: pd.DataFrame, seed: int) -> pd.DataFrame:
     """The Brier score of each set of predictions on the same games: all, low and high (a 95 % interval), men, women.
 
-    games has a row a game with League and Team1Won; each value of predictions the probability that Team1 wins.
+    games has one row per game, with League and Team1Won; each value of predictions is the probability that Team1 wins.
     """
     rows = {}
     for name, probability in predictions.items():
@@ -46,8 +46,14 @@ def mean_interval(values: np.ndarray, seed: int) -> tuple[float, float]:
 
     Source: B. Efron, Bootstrap methods: another look at the jackknife, Annals of Statistics 7 (1979).
     """
-    result = bootstrap((np.asarray(values),), np.mean, n_resamples=RESAMPLES, method="percentile", rng=seed)
-    return float(result.confidence_interval.low), float(result.confidence_interval.high)
+    low, high = np.percentile(resampled_means(values, seed), [2.5, 97.5])
+    return float(low), float(high)
+
+
+def resampled_means(values: np.ndarray, seed: int) -> np.ndarray:
+    """The means behind mean_interval: one for each time that the values were drawn again."""
+    drawn = bootstrap((np.asarray(values),), np.mean, n_resamples=RESAMPLES, method="percentile", rng=seed)
+    return drawn.bootstrap_distribution
 
 
 def compare(outcome: np.ndarray, one: np.ndarray, other: np.ndarray, seed: int) -> pd.Series:
@@ -60,6 +66,15 @@ def compare(outcome: np.ndarray, one: np.ndarray, other: np.ndarray, seed: int) 
     differences = (np.asarray(one) - outcome) ** 2 - (np.asarray(other) - outcome) ** 2
     low, high = mean_interval(differences, seed) if differences.any() else (0.0, 0.0)
     return pd.Series({"difference": differences.mean(), "low": low, "high": high, "clear": not low <= 0 <= high})
+
+
+def worst_games(games: pd.DataFrame, number: int = 5) -> pd.DataFrame:
+    """The games that cost a model most: those with the highest squared error, one row per game, the worst first.
+
+    games needs Team1Won (0 or 1) and Prediction, the probability that Team1 wins; a column error is added.
+    """
+    errors = (games["Prediction"] - games["Team1Won"]) ** 2
+    return games.assign(error=errors).nlargest(number, "error").reset_index(drop=True)
 
 
 def reliability(outcome: np.ndarray, probability: np.ndarray, bins: int = 10) -> pd.DataFrame:

@@ -22,7 +22,7 @@ STOREYS = """
     helpers.stores.experiments
     helpers.stores.store
     helpers.claims helpers.records helpers.registry
-    helpers.candidates helpers.sweep
+    helpers.candidates helpers.sweep helpers.explore
     helpers.tools
     helpers.tools.execute helpers.tools.serve
     helpers.tools.outputs helpers.tools.book

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import io
+import re
 import sys
 from modulefinder import ModuleFinder
 from pathlib import Path
@@ -14,12 +15,16 @@ from nbformat import NotebookNode
 from helpers import NOTEBOOKS
 from helpers.tools.execute import execute_notebooks, writing
 
+README = NOTEBOOKS.parent / "README.md"
 PICTURE_OF_README = NOTEBOOKS / "images" / "chances.png"
 _LIVE = "application/vnd.jupyter.widget-view+json"  # a progress bar: dead without the kernel that drew it
 
 
 def write_outputs() -> None:
-    """Execute all notebooks with a reader's values on an empty store, and keep their outputs in notebooks/."""
+    """Execute all notebooks with a reader's values on an empty store, and keep their outputs in notebooks/.
+
+    The README is told how long each takes to read.
+    """
     with TemporaryDirectory() as folder:
         execute_notebooks(Path(folder) / "outputs", {"STORE": str(Path(folder) / "store")})
         for path in sorted(NOTEBOOKS.glob("*.ipynb")):
@@ -28,9 +33,22 @@ def write_outputs() -> None:
             _copy_outputs(executed, notebook)
             notebook.metadata["stamp"] = stamp(notebook)
             nbformat.write(notebook, path)
+            _tell_minutes(path.name, reading_minutes(notebook))
             for cell in notebook.cells:
                 if "plots.stage_chances(" in cell.source:
                     PICTURE_OF_README.write_bytes(_last_picture(cell))
+
+
+def reading_minutes(notebook: NotebookNode) -> int:
+    """How long a notebook takes to read, at 200 words a minute and three seconds a line of code."""
+    words = sum(len(cell.source.split()) for cell in notebook.cells if cell.cell_type == "markdown")
+    lines = sum(len(cell.source.splitlines()) for cell in notebook.cells if cell.cell_type == "code")
+    return round(words / 200 + lines / 20)
+
+
+def _tell_minutes(name: str, minutes: int) -> None:
+    row = rf"(\]\(notebooks/{name}\).*\| )\d+( \|\n)"
+    README.write_text(re.sub(row, rf"\g<1>{minutes}\g<2>", README.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def stamp(notebook: NotebookNode) -> str:
