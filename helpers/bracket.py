@@ -80,7 +80,7 @@ class Bracket:
         return outside[0] if len(outside) == 1 else None
 
     def stage_table(self, chances: dict[str, pd.Series]) -> pd.DataFrame:
-        """Each team's chance of each stage: a TeamID a row, the stages of STAGES as columns, the favourite first."""
+        """Each team's chance of each stage: one row per TeamID, STAGES as columns, the favourite first."""
         table = pd.DataFrame(index=self.teams(), columns=list(STAGES.values()), dtype=float)
         for slot, depth in self.walk():
             if 2**depth in STAGES:
@@ -89,7 +89,7 @@ class Bracket:
         return table.sort_values(list(table.columns[::-1]), ascending=False)
 
     def drawing(self, chances: dict[str, pd.Series], names: pd.Series) -> pd.DataFrame:
-        """What a picture of the bracket shows from its first full round on, a slot or seed a row.
+        """What a picture of the bracket shows from its first full round on, one row per slot or seed.
 
         Columns: parent (its row's name in the index), depth (0 is the winner's line), height (0 is the top entry),
         stage (what a team has reached there), label (seed and name of the team likeliest to take the line), chance

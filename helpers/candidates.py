@@ -12,7 +12,7 @@ from helpers.trials import CANDIDATES, PRODUCT, plain
 ALWAYS = {"architecture": str, "seed": int, "features": str, "data": str, "val_brier": float}  # beside the parameters
 VALID_RUN = "attributes.status = 'FINISHED' and metrics.val_brier >= 0 and metrics.val_brier <= 1"
 FROM_STORE = ("model", "version", "run_id", "trial", "reason")
-TOP = 20  # of so many best runs one usually has a valid version
+TOP = 20  # among the best runs, this many are enough to find a valid version
 
 
 def leaderboard(data: str) -> pd.DataFrame:

@@ -140,7 +140,7 @@ def _lives(run: Run) -> bool:
 
 
 def _owner() -> str:
-    """Machine, process, and when that was born, for the number of a dead process is given to another one."""
+    """Machine, process, and when that was born, because another process may get the number of a dead one."""
     return f"{platform.node()} {os.getpid()} {psutil.Process().create_time():.0f}"
 
 

@@ -116,7 +116,7 @@ def elo_ratings(regular: pd.DataFrame, k: pd.Series, home_advantage: float = 0.0
 
     Everyone starts at 1500. After a game the winner gains k * (1 - expected) and the loser pays it, where
     expected = 1 / (1 + 10 ** ((loser - winner) / 400)), with home_advantage points added to the home team's
-    rating. k has one value a game. A season starts with the share `carried` of last season's distance from 1500.
+    rating. k has one value per game. A season starts with the share `carried` of last season's distance from 1500.
     A team plays at most once a day, so a day's games do not touch each other and are rated at once.
     Source: A. Elo, The Rating of Chessplayers (1978), section 1.6.
     """
@@ -185,7 +185,7 @@ def moved(matchup: pd.DataFrame, number: str, shifts: np.ndarray) -> pd.DataFram
     Its twin for the women moves along where the matchup is theirs.
     """
     rows = matchup.loc[matchup.index.repeat(len(shifts))].reset_index(drop=True)
-    names = [f"Team1_{number}"] + [f"Team1_{number}_women"] * (rows["League"] == "W").all()
+    names = [f"Team1_{number}", f"Team1_{number}_women"][: 2 if (rows["League"] == "W").all() else 1]
     return rows.assign(**{name: rows[name] + shifts for name in names})
 
 

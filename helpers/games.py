@@ -42,9 +42,9 @@ _TEXT = {  # column: what its values look like, as a pattern and in words
 class Games:
     """Kaggle's tables with one more column, League ("M" or "W"), so that both leagues stand in one frame.
 
-    regular  a regular-season game a row: Season, DayNum, WTeamID, WScore, LTeamID, LScore, WLoc (of the winner:
+    regular  one row per regular-season game: Season, DayNum, WTeamID, WScore, LTeamID, LScore, WLoc (of the winner:
              H home, A away, N neutral), NumOT, then the box score of the winner (W...) and of the loser (L...)
-    tourney  a tournament game a row, at least up to NumOT
+    tourney  one row per tournament game, at least up to NumOT
     seeds    a team's seed in a season: region letter, 01 to 16, a or b for a play-in
     slots    how the bracket is wired: the winner of StrongSeed against WeakSeed takes Slot
     teams    TeamID and TeamName

@@ -1,4 +1,4 @@
-"""One function a figure: it takes a frame that others computed and returns the Axes it is drawn on."""
+"""One function per figure: it takes a frame that others computed and returns the Axes it is drawn on."""
 
 from itertools import cycle
 from textwrap import fill
@@ -84,7 +84,7 @@ def margins(regular: pd.DataFrame) -> Axes:
 
 
 def strength_by_seed(teams: pd.DataFrame) -> Axes:
-    """Margin ratings of the teams on each seed line, a dot a team. Needs League in the index, Seed, Margin."""
+    """Margin ratings of the teams on each seed line, one dot per team. Needs League in the index, Seed, Margin."""
     axes = _axes()
     for league, group in teams[teams["Seed"] <= 16].groupby("League"):
         shift = -0.15 if league == "M" else 0.15
@@ -110,7 +110,7 @@ def wins_by_seed_gap(rates: pd.DataFrame) -> Axes:
 
 
 def scores(table: pd.DataFrame, best_possible: float | None, title: str) -> Axes:
-    """Brier scores as dots with their 95 % intervals, the best at the top. Needs all, low, high; a name a row."""
+    """Brier scores as dots with their 95 % intervals, the best at the top. Needs all, low, high, the names as index."""
     table = table.sort_values("all", ascending=False)
     axes = _axes(height=1.2 + 0.42 * len(table))
     for place, row in enumerate(table.itertuples()):
@@ -128,7 +128,7 @@ def scores(table: pd.DataFrame, best_possible: float | None, title: str) -> Axes
 
 
 def loss_curves(curves: pd.DataFrame, architecture: str, axes: Axes | None = None) -> Axes:
-    """Both losses of a network and the epoch whose weights were kept. Needs train, validation; an epoch a row."""
+    """Both losses of a network and the epoch whose weights were kept. Needs train, validation, one row per epoch."""
     axes = axes or _axes()
     axes.plot(curves.index, curves["train"], color=GREY, ls="--", label="training")
     colour = ARCHITECTURE_STYLES[architecture]["color"]
@@ -143,7 +143,7 @@ def loss_curves(curves: pd.DataFrame, architecture: str, axes: Axes | None = Non
 
 
 def loss_grid(curves: dict[tuple[str, float], pd.DataFrame]) -> np.ndarray:
-    """loss_curves of every trial as small multiples: an architecture a row, a learning rate a column."""
+    """loss_curves of every trial as small multiples: one row per architecture, one column per learning rate."""
     rows, columns = (list(dict.fromkeys(key[i] for key in curves)) for i in (0, 1))
     size = {"figsize": (WIDTH / 3 * max(3, len(columns)), 1.7 * len(rows) + 0.6), "layout": "constrained"}
     grid = plt.subplots(len(rows), len(columns), sharex=True, sharey="col", squeeze=False, **size)[1]
@@ -165,7 +165,10 @@ def loss_grid(curves: dict[tuple[str, float], pd.DataFrame]) -> np.ndarray:
 
 
 def score_by_learning_rate(board: pd.DataFrame) -> Axes:
-    """Validation score against learning rate, a line an architecture. Needs architecture, learning_rate, val_brier."""
+    """Validation score against learning rate, one line per architecture.
+
+    Needs architecture, learning_rate, val_brier.
+    """
     axes = _axes()
     for architecture, style in ARCHITECTURE_STYLES.items():
         group = board[board["architecture"] == architecture].sort_values("learning_rate")
@@ -208,7 +211,7 @@ def _trial_names(trials: pd.DataFrame) -> list[str]:
 def difference(comparison: pd.DataFrame, title: str) -> Axes:
     """Paired differences of Brier scores with their intervals and the line of no difference.
 
-    Needs architecture and learning_rate of the rival, difference, low, high; a comparison a row.
+    Needs architecture and learning_rate of the rival, difference, low, high; one row per comparison.
     """
     axes = _axes(height=1.4 + 0.4 * len(comparison))
     for place, row in enumerate(comparison[::-1].itertuples()):
@@ -216,6 +219,7 @@ def difference(comparison: pd.DataFrame, title: str) -> Axes:
         axes.plot([row.low, row.high], [place, place], color=style["color"], lw=3, solid_capstyle="butt")
         axes.plot(row.difference, place, ms=8, **style)
     axes.axvline(0, color=RED, lw=1.2, ls="--")
+    axes.locator_params(axis="x", nbins=6)
     _note(axes, "no difference", (0, 1), (4, -10), xycoords=("data", "axes fraction"))
     axes.set_yticks(range(len(comparison)), _trial_names(comparison[::-1]))
     axes.set(xlabel="difference of the Brier scores (left of 0: the winner is better)", ylim=(-0.6, len(comparison)))
@@ -233,11 +237,13 @@ def paired_bootstrap(errors: pd.DataFrame, means: np.ndarray, interval: tuple[fl
     grid = plt.subplots(2, figsize=(WIDTH, 7), layout="constrained", height_ratios=(3, 2))[1]
     grid[0].scatter(errors[other], errors[one], s=14, alpha=0.4, color=BLUE, linewidths=0)
     grid[0].axline((0, 0), slope=1, color=GREY, lw=1, ls=":")
-    grid[0].set(xlabel=f"squared error of {other}", ylabel=f"squared error of {one}", aspect="equal")
+    grid[0].set(xlabel=f"squared error of {other}", ylabel=f"squared error of {one}")
+    grid[0].set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
     grid[0].set_title("Each dot is a game; on the dotted line both err alike", fontsize=11)
     grid[1].hist(means, bins=40, color=SKY)
     grid[1].axvspan(*interval, color=GREY, alpha=0.2, label="95 % of the draws")
     grid[1].axvline(0, color=RED, lw=1.2, ls="--", label="no difference")
+    grid[1].locator_params(axis="x", nbins=6)
     grid[1].set(xlabel=f"mean difference (left of 0: {one} is better)", ylabel="draws")
     grid[1].set_title("The difference when the games are drawn again", fontsize=11)
     grid[1].legend(frameon=False, fontsize=9)

@@ -26,7 +26,7 @@ def log_games(run_id: str, games: pd.DataFrame, outcome: str, digest: str) -> No
 
 
 def log_losses(run_id: str, curves: pd.DataFrame) -> None:
-    """Log loss curves to a run in one request: a column a metric (<column>_loss), an epoch a row."""
+    """Log loss curves to a run in one request: one metric per column (<column>_loss), one point per epoch."""
     now = int(time.time() * 1000)
     points = [
         Metric(f"{name}_loss", float(loss), now, epoch)

@@ -62,8 +62,7 @@ def requirements() -> list[str]:
 def check_reloaded(model_uri: str, fitted: FittedModel, games: pd.DataFrame) -> str:
     """Load a logged model from the store, compare its answers with those before it was logged, give back its digest.
 
-    Raises RuntimeError when they differ by more than rounding, or are all the same; such a model is not to be
-    registered.
+    Raises RuntimeError when they differ by more than rounding, or are all the same; do not register such a model.
     """
     answers = fitted.predict(games)
     with tempfile.TemporaryDirectory() as copy:

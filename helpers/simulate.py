@@ -286,7 +286,7 @@ def _draw_statistics(rng: np.random.Generator, law: dict, games: pd.DataFrame) -
     """Both teams' statistics (games, 13), not yet whole numbers, given the margin.
 
     They share a part (pace, whistles) and a part sets them apart; each comes from the styles that the two teams have
-    all season and from the game itself. The part that sets apart moves no points, for the margin is given.
+    all season and from the game itself. The part that sets apart moves no points, because the margin is given.
     """
     year = np.unique(games["Season"], return_inverse=True)[1]
     count = games[["First", "Second"]].to_numpy().max() + 1

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers.baselines import TEAM_NUMBERS, baselines, choose_features, single_numbers
+from helpers.baselines import TEAM_NUMBERS, baselines, better_seed_wins, choose_features, single_numbers
 from helpers.features import OUTCOME
 from helpers.scoring import best_possible, brier_score
 
@@ -47,3 +47,10 @@ def test_true_probabilities_beat_every_baseline_in_expectation(games, split):
     truth = brier_score(everything[OUTCOME], everything["TrueProb"])
     assert truth == pytest.approx(best_possible(everything), abs=0.025)
     assert all(truth < brier_score(everything[OUTCOME], p) for p in baselines(split.train, everything).values())
+
+
+def test_how_often_the_better_seed_wins_by_hand():
+    seeds = {"Team1_Seed": [1, 1, 9, 5, 2], "Team2_Seed": [9, 9, 1, 5, 3], "Team1Won": [1, 0, 0, 1, 1]}
+    games = pd.DataFrame({"League": "M", **seeds})
+    rates = better_seed_wins(games, at_least=2)
+    assert rates[["gap", "rate", "games"]].to_numpy().tolist() == [[8, pytest.approx(2 / 3), 3]]

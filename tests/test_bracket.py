@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers.bracket import Bracket, all_pairs, forecast_pairs, newest_brackets, submission, win_matrix
+from helpers.bracket import (
+    Bracket,
+    all_pairs,
+    forecast_pairs,
+    last_sixteen,
+    newest_brackets,
+    submission,
+    win_matrix,
+)
 from helpers.features import team_features
 from helpers.games import Games
 
@@ -188,3 +196,13 @@ def test_a_season_that_is_not_there_is_named(games):
         forecast_pairs(team_features(games), 1999)
     with pytest.raises(LookupError, match="No season up to 1999 has a bracket"):
         newest_brackets(games, 1999)
+
+
+def test_the_last_sixteen_stand_evenly_and_the_rest_between_them(games):
+    bracket = newest_brackets(games)["W"]
+    matrix = win_matrix(bracket.pairs(), np.full(len(bracket.pairs()), 0.5))
+    names = games.teams.set_index("TeamID")["TeamName"]
+    lines = last_sixteen(bracket.drawing(bracket.chances(matrix), names))
+    assert lines["depth"].value_counts().to_dict() == {4: 16, 3: 8, 2: 4, 1: 2, 0: 1}
+    assert sorted(lines.loc[lines["depth"] == 4, "height"]) == list(range(16))
+    assert lines.loc[lines["depth"] == 0, "height"].item() == 7.5

@@ -17,6 +17,7 @@ from helpers.features import (
     margin_ratings,
     matchup_table,
     mirror,
+    moved,
     season_averages,
     split_by_season,
     team_features,
@@ -165,6 +166,18 @@ def test_mirror_swaps_the_teams_and_twice_is_once(split, columns):
     assert list(swapped) == columns
     assert (swapped["Team1_Margin"] == games["Team2_Margin"]).all()
     pd.testing.assert_frame_equal(mirror(swapped), games)
+
+
+@pytest.mark.parametrize("league", ["M", "W"])
+def test_a_moved_number_moves_alone_and_with_its_womens_twin(split, league):
+    game = split.validation[split.validation["League"] == league].head(1)
+    rows = moved(game, "Margin", np.array([-1.0, 0.0, 2.0]))
+    twin = "Team1_Margin_women"
+    assert (rows["Team1_Margin"] - game["Team1_Margin"].item()).tolist() == pytest.approx([-1, 0, 2])
+    expected = [-1, 0, 2] if league == "W" else [0, 0, 0]
+    assert (rows[twin] - game[twin].item()).tolist() == pytest.approx(expected)
+    rest = [column for column in game if column not in ("Team1_Margin", twin)]
+    assert (rows[rest] == game[rest].iloc[0]).all(axis=None)
 
 
 def test_a_team_that_never_played_is_named(games):

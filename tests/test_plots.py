@@ -1,10 +1,19 @@
 """What a figure shows is what it was given, under its own labels; the looks are for eyes."""
 
+from itertools import combinations
+
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch
 
 from helpers import plots
+from helpers.baselines import better_seed_wins
+from helpers.bracket import last_sixteen, newest_brackets, win_matrix
+from helpers.features import matchup_table, team_features
 from helpers.trials import ARCHITECTURES
 
 
@@ -45,3 +54,91 @@ def test_scores_stand_with_the_best_at_the_top():
     axes = plots.scores(table, 0.08, "A title")
     assert [label.get_text() for label in axes.get_yticklabels()] == ["worse", "better"]
     assert axes.get_title() == "A title"
+
+
+def test_the_map_colours_the_steps_of_a_notebook_and_knows_no_others():
+    axes = plots.registry_map("run", "version")
+    assert set(plots.MAP) <= texts(axes)
+    coloured = [
+        patch.get_facecolor() == to_rgba(plots.BLUE) for patch in axes.patches if isinstance(patch, FancyBboxPatch)
+    ]
+    assert coloured == [step in ("run", "version") for step in plots.MAP]
+    with pytest.raises(ValueError, match="game, run, logged model"):
+        plots.registry_map("stage")
+
+
+CURVES = pd.DataFrame({"train": [0.3, 0.2, 0.1], "validation": [0.3, 0.2, 0.25]}, index=[1, 2, 3])
+RATES = [(architecture, rate) for architecture in ARCHITECTURES for rate in (0.001, 0.01, 0.1)]
+BOARD = pd.DataFrame(RATES, columns=["architecture", "learning_rate"]).assign(val_brier=np.linspace(0.14, 0.4, 9))
+LONG = "42 box-score features, logistic regression"
+SCORES = pd.DataFrame({"all": [0.2, 0.1], "low": [0.19, 0.09], "high": [0.21, 0.11]}, index=[LONG, "always 0.5"])
+DIFFERENCES = BOARD.assign(difference=0.0, low=-0.1, high=0.1)
+BINS = pd.DataFrame({"predicted": [0.2], "observed": [0.3], "games": [40], "low": [0.1], "high": [0.4]})
+CHANCES = [1, 0.5, 0.25, 0.12, 0.06, 0.03, 0.01]
+ROUNDS = ["round of 64", "round of 32", "sweet 16", "elite 8", "final 4", "final", "winner"]
+STAGES = pd.DataFrame([CHANCES] * 16, columns=ROUNDS, index=["Harlminster College"] * 16)
+
+
+def sixteen(games) -> pd.DataFrame:
+    bracket = newest_brackets(games)["W"]
+    matrix = win_matrix(bracket.pairs(), np.full(len(bracket.pairs()), 0.5))
+    return last_sixteen(bracket.drawing(bracket.chances(matrix), games.teams.set_index("TeamID")["TeamName"]))
+
+
+FIGURES = {
+    "registry_map": lambda games: plots.registry_map("run"),
+    "margins": lambda games: plots.margins(games.regular),
+    "strength_by_seed": lambda games: plots.strength_by_seed(team_features(games)),
+    "wins_by_seed_gap": lambda games: plots.wins_by_seed_gap(better_seed_wins(matchup_table(games))),
+    "scores": lambda games: plots.scores(SCORES, 0.08, "The champion and the baselines on the test seasons"),
+    "loss_curves": lambda games: plots.loss_curves(CURVES, "small"),
+    "loss_grid": lambda games: plots.loss_grid(dict.fromkeys(RATES, CURVES))[0, 0],
+    "score_by_learning_rate": lambda games: plots.score_by_learning_rate(BOARD),
+    "leaderboard": lambda games: plots.leaderboard(BOARD, {f"{LONG}": 0.16}),
+    "difference": lambda games: plots.difference(DIFFERENCES, "medium, 0.001 against its closest rivals"),
+    "paired_bootstrap": lambda games: plots.paired_bootstrap(
+        pd.DataFrame({"winner": [0.1, 0.4], "rival": [0.2, 0.3]}), np.linspace(-0.1, 0.1, 50), (-0.09, 0.09)
+    )[0],
+    "what_if": lambda games: plots.what_if(np.arange(3), np.array([0.1, 0.5, 0.9]), "Margin", "Harlminster College"),
+    "reliability": lambda games: plots.reliability(BINS),
+    "stage_chances": lambda games: plots.stage_chances(STAGES, "Chances of the women's favourites, 2024 (%)"),
+    "bracket": lambda games: plots.bracket(sixteen(games), "The women's tournament of 2024, the last sixteen"),
+}
+
+
+def test_every_figure_is_measured():
+    """A new one must come here too."""
+    named = {name for name, thing in vars(plots).items() if callable(thing) and not name.startswith("_")}
+    own = {name for name in named if getattr(vars(plots)[name], "__module__", "") == plots.__name__}
+    assert own == set(FIGURES)
+
+
+def written(figure: Figure) -> list[plt.Text]:
+    """The texts that a reader sees; a tick beyond the end of its axis has one that is not drawn."""
+    figure.canvas.draw()
+    beyond = set()
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            beyond |= {tick.label1 for tick in axis.get_major_ticks() if not low <= tick.get_loc() <= high}
+    texts = figure.findobj(plt.Text)
+    return [text for text in texts if text.get_text().strip() and text.get_visible() and text not in beyond]
+
+
+@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("screen", [1280, 390])
+def test_the_smallest_text_of_a_figure_can_be_read(games, name, screen):
+    """Seven pixels, in a column that is 32 pixels narrower than a phone and never wider than the figure itself."""
+    figure = FIGURES[name](games).figure
+    texts = written(figure)
+    width = figure.get_tightbbox().width * figure.dpi
+    shown = min(1, (screen - 32) / width)
+    smallest = min(text.get_fontsize() for text in texts) * figure.dpi / 72 * shown
+    assert smallest >= 7
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_no_text_of_a_figure_lies_on_another(games, name):
+    boxes = [(text.get_text(), text.get_window_extent().padded(-1)) for text in written(FIGURES[name](games).figure)]
+    over = [(one, other) for (one, a), (other, b) in combinations(boxes, 2) if a.overlaps(b) and one != other]
+    assert over == []

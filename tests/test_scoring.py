@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers.scoring import best_possible, brier_score, compare, mean_interval, reliability, score_table
+from helpers.scoring import (
+    best_possible,
+    brier_score,
+    compare,
+    mean_interval,
+    reliability,
+    resampled_means,
+    score_table,
+    worst_games,
+)
 
 
 def test_brier_score_by_hand():
@@ -83,3 +92,17 @@ def test_ninety_five_of_a_hundred_calibrated_bins_stay_inside_their_range():
 def test_the_intervals_are_the_same_twice():
     values = np.random.default_rng(0).normal(size=50)
     assert mean_interval(values, seed=4) == mean_interval(values, seed=4)
+
+
+def test_the_interval_holds_the_middle_of_the_resampled_means():
+    values = np.random.default_rng(3).normal(size=60)
+    means, (low, high) = resampled_means(values, 1), mean_interval(values, 1)
+    assert ((means >= low) & (means <= high)).mean() == pytest.approx(0.95, abs=0.001)
+    assert means.mean() == pytest.approx(values.mean(), abs=0.02)
+
+
+def test_the_worst_games_are_those_with_the_largest_error():
+    games = pd.DataFrame({"Team1Won": [1, 0, 1], "Prediction": [0.9, 0.8, 0.3]})
+    worst = worst_games(games, 2)
+    assert worst["Prediction"].tolist() == [0.8, 0.3]
+    assert worst["error"].tolist() == pytest.approx([0.64, 0.49])

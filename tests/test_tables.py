@@ -40,3 +40,11 @@ def test_two_tables_of_one_frame_have_the_same_bytes_and_of_another_do_not():
 def test_as_plain_text_it_is_the_rounded_frame():
     assert repr(tables.show(SCORES, digits=1)) == SCORES.round(1).to_string()
     assert repr(tables.show(SCORES.reset_index(drop=True))).split()[0] == "all"
+
+
+def test_a_learning_rate_stands_as_it_was_given_in_a_column_and_in_the_index():
+    rates = pd.DataFrame({"learning_rate": [0.001, 0.1], "score": [0.5, 0.25]})
+    in_column = tables.show(rates, digits=2).to_html()
+    in_index = tables.show(rates.set_index("learning_rate")).to_html()
+    assert [">0.001<" in html and ">0.1<" in html for html in (in_column, in_index)] == [True, True]
+    assert "0.001" in repr(tables.show(rates))

@@ -14,7 +14,7 @@ class FittedModel(ABC):
     """A model that was trained, or loaded from the registry.
 
     model is the library's own object. columns are those that it wants, in its order. curves are its losses, mean
-    squared errors, with the columns train and validation and an epoch a row, counted from 1; None where it has none.
+    squared errors, with the columns train and validation and one row per epoch, counted from 1; None where it has none.
     """
 
     model: object
@@ -38,7 +38,7 @@ class FittedModel(ABC):
 
 
 def numbers(games: pd.DataFrame, columns: list[str]) -> np.ndarray:
-    """The columns, found by their names, as float32, a game a row.
+    """The columns, found by their names, as float32, one row per game.
 
     Raises TypeError for anything but a DataFrame, and ValueError that names columns and counts rows, without showing
     any, where a column is missing or there twice, or where a value is no finite number.

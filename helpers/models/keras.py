@@ -74,7 +74,7 @@ def check(trial: Trial) -> None:
 
 
 def use_cores(number: int) -> None:
-    """Let this process's networks keep to so many cores; too late once Keras has started."""
+    """Let this process's networks keep to that many cores; too late once Keras has started."""
     os.environ["TF_NUM_INTRAOP_THREADS"] = str(number)
 
 
@@ -200,7 +200,7 @@ def build_network(architecture: str, games: np.ndarray, seed: int) -> keras.Mode
 
 
 def _stack(units: Sequence[int], seed: int) -> keras.Model:
-    """ReLU layers of so many units, and one number, a team's strength, at the end."""
+    """ReLU layers of the given numbers of units, and one number, a team's strength, at the end."""
     keras = start_keras()
     # A seed for each layer: what keras.utils.set_random_seed sets belongs to all threads of a process.
     *seeds, last = [keras.initializers.GlorotUniform(seed + i) for i in range(len(units) + 1)]
@@ -247,7 +247,7 @@ def _dataset(games: np.ndarray, outcome: pd.Series) -> tf.data.Dataset:
 
 
 def _compiled_twin(network: keras.Model, graph: str | None, steps: int) -> keras.Model:
-    """A network of the same graph and weights, compiled for epochs of so many steps, its optimizer at the start.
+    """A network of the same graph and weights, compiled for epochs of that many steps, its optimizer at the start.
 
     It is kept for the next network of the same architecture, which graph names: tracing the graph takes longer than
     training it. What the graph holds as constants, the scaler's numbers, is part of the key. Without a name, for a

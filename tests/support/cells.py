@@ -55,6 +55,6 @@ def run_cells(number: str, store: str, **parameters: object) -> dict[str, object
         if "parameters" in cell.metadata.get("tags", []):
             given = {**PARAMETERS, "STORE": store, **parameters}
             names |= {name: value for name, value in given.items() if name in names}
-        if "plots" in names:
-            names["plots"] = NoPictures()
+        for drawing in {"plots", "explore"} & set(names):
+            names[drawing] = NoPictures()
     return names

@@ -57,3 +57,14 @@ def test_a_comment_in_another_module_does_not(house, name):
 
 def test_a_word_of_prose_or_code_does(house):
     assert len({stamp(ONE), stamp(ONE, "a word"), stamp(f"{ONE}\n1")}) == 3
+
+
+def test_the_readme_is_told_how_long_a_notebook_takes_to_read(tmp_path, monkeypatch):
+    row = "| [05](notebooks/05_x.ipynb) | words | 99 |\n"
+    monkeypatch.setattr(outputs, "README", tmp_path / "README.md")
+    outputs.README.write_text("| 7 |\n" + row + row.replace("05_x", "06_y"))
+    cells = [nbformat.v4.new_markdown_cell("word " * 800), nbformat.v4.new_code_cell("1\n" * 19 + "1")]
+    minutes = outputs.reading_minutes(nbformat.v4.new_notebook(cells=cells))
+    outputs._tell_minutes("05_x.ipynb", minutes)
+    assert minutes == 5
+    assert outputs.README.read_text() == "| 7 |\n" + row.replace("99", "5") + row.replace("05_x", "06_y")
