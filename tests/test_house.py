@@ -24,7 +24,7 @@ STOREYS = """
     helpers.claims helpers.records helpers.registry
     helpers.candidates helpers.sweep helpers.explore
     helpers.tools
-    helpers.tools.execute helpers.tools.serve
+    helpers.tools.execute helpers.tools.serve helpers.tools.reference
     helpers.tools.outputs helpers.tools.book
 """
 STOREY = {name: height for height, line in enumerate(STOREYS.split("\n")) for name in line.split()}

@@ -1,16 +1,21 @@
 """The book: the README and the executed notebooks as pages for a browser, which need no server; by `make book`."""
 
+import os
+import re
 import shutil
+import subprocess
 import sys
 from copy import deepcopy
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import nbformat
 from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace
 
 from helpers import NOTEBOOKS
 from helpers.tools.execute import writing
+from helpers.tools.reference import write_reference
 
 CONTENTS = """
 ```{toctree}
@@ -18,9 +23,18 @@ CONTENTS = """
 :glob:
 
 notebooks/*
+helpers
 ```
 """
+DOORS = "Open this notebook in [JupyterLab](http://127.0.0.1:8888/lab/tree/{file}), once `make lab` runs"
+NO_OWNER = ", or [import it into Fabric](https://learn.microsoft.com/fabric/data-engineering/how-to-use-notebook)."
+OWNER = """, in [Colab](https://colab.research.google.com/github/{owner}/blob/main/notebooks/{file}), on
+[Binder](https://mybinder.org/v2/gh/{owner}/HEAD?labpath=notebooks/{file}), or [import it into
+Fabric](https://learn.microsoft.com/fabric/data-engineering/how-to-use-notebook). In Colab and Fabric, run
+`%pip install git+https://github.com/{owner}` first: a notebook alone comes without our helpers."""
 LOOK = """
+pre.docstring { font: inherit; border: 0; background: none; padding: 0; white-space: pre-wrap }
+h2 { overflow-wrap: anywhere }
 code.literal { overflow-wrap: break-word }
 code.literal .pre { white-space: normal }
 div.highlight pre { font-size: 0.8em; white-space: pre-wrap; overflow-wrap: anywhere }
@@ -53,6 +67,26 @@ SETTINGS = {
 }
 
 
+def repository() -> str | None:
+    """The owner and name of this copy on GitHub, as its runners or the remote origin say; None for a copy elsewhere."""
+    address = os.environ.get("GITHUB_REPOSITORY")
+    if not address and shutil.which("git"):
+        asked = ["git", "-C", str(NOTEBOOKS.parent), "remote", "get-url", "origin"]
+        address = subprocess.run(asked, capture_output=True, text=True).stdout
+        address = re.sub(r"^(https://([^/@]+@)?|ssh://git@|git@)github\.com[:/]", "", address.strip())
+    found = re.fullmatch(r"([\w-]+/[\w.-]+?)(\.git)?/?", address or "")
+    return found and found[1]
+
+
+def _add_doors(path: Path) -> None:
+    """Say under a notebook's title where else it can be opened."""
+    notebook, owner = nbformat.read(path, as_version=4), repository()
+    doors = (DOORS + (OWNER if owner else NO_OWNER)).format(file=path.name, owner=owner)
+    title, rest = notebook.cells[0].source.split("\n", 1)
+    notebook.cells[0].source = f"{title}\n\n{doors}\n{rest}"
+    nbformat.write(notebook, path)
+
+
 def write_book(folder: Path) -> None:
     """Write the book into a folder, in the place of what is there; its first page is index.html.
 
@@ -62,6 +96,9 @@ def write_book(folder: Path) -> None:
     with TemporaryDirectory() as place, docutils_namespace():
         source = Path(place) / "source"
         shutil.copytree(NOTEBOOKS, source / "notebooks", ignore=shutil.ignore_patterns(".*"))
+        for notebook in (source / "notebooks").glob("*.ipynb"):
+            _add_doors(notebook)
+        (source / "helpers.md").write_text(write_reference(), encoding="utf-8")
         readme = (NOTEBOOKS.parent / "README.md").read_text(encoding="utf-8")
         (source / "index.md").write_text(readme + CONTENTS, encoding="utf-8")
         (source / "_static").mkdir()

@@ -1,15 +1,20 @@
 """The book in a browser, without a server or a network: every page, link and picture, on a desk and on a phone."""
 
 import re
+import subprocess
 from pathlib import Path
 
+import nbformat
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from helpers import NOTEBOOKS
+from helpers.tools import book as book_tool
 from helpers.tools.book import write_book
+from helpers.tools.reference import write_reference
 
-PAGES = {"index.html", *(f"notebooks/{path.stem}.html" for path in NOTEBOOKS.glob("*.ipynb"))}
+PAGES = {"index.html", "helpers.html", *(f"notebooks/{path.stem}.html" for path in NOTEBOOKS.glob("*.ipynb"))}
 widths = pytest.mark.parametrize("width", [1280, 390])
 
 
@@ -81,7 +86,73 @@ def test_next_and_previous_go_through_the_notebooks_in_order(browser: Browser, b
         page.locator("a.right-next").click()
         expect(page).to_have_url(re.compile(f"{path.stem}.html$"))
         assert page.locator("a.left-prev").evaluate("link => link.href") == before
+    page.locator("a.right-next").click()
+    expect(page).to_have_url(re.compile("helpers.html$"))
     expect(page.locator("a.right-next")).to_have_count(0)
+
+
+@widths
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious_on_any_page(browser: Browser, book: Path, width: int, scheme: str):
+    found = []
+    for name in sorted({*PAGES, "search.html"}):
+        page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+        page.goto((book / name).as_uri())
+        for violation in Axe().run(page).response["violations"]:
+            if violation["impact"] in ("serious", "critical"):
+                found.append((name, violation["id"], [node["html"] for node in violation["nodes"]]))
+        page.close()
+    assert found == []
+
+
+def test_the_page_of_the_helpers_has_every_public_function_and_class():
+    package, text = NOTEBOOKS.parent / "helpers", write_reference()
+    for path in package.rglob("*.py"):
+        name = ".".join(path.relative_to(package.parent).with_suffix("").parts).removesuffix(".__init__")
+        public = re.findall(r"^(?:def|class) ([a-z]\w+)", path.read_text(), re.MULTILINE | re.IGNORECASE)
+        part = text.partition(f"\n## {name}\n")[2].partition("\n## ")[0]
+        told = re.findall(r"^```python\n(?:class )?(\w+)(?=[(\n])", part, re.MULTILINE)
+        assert told == (public if "tools" not in path.parts else []), name
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://github.com/someone/a-copy.git",
+        "git@github.com:someone/a-copy.git",
+        "https://x@github.com/someone/a-copy",
+    ],
+)
+def test_the_owner_of_a_copy_is_that_of_its_remote(monkeypatch, tmp_path, address):
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    subprocess.run(["git", "-C", tmp_path, "remote", "add", "origin", address], check=True)
+    monkeypatch.delenv("GITHUB_REPOSITORY", raising=False)
+    monkeypatch.setattr(book_tool, "NOTEBOOKS", tmp_path / "notebooks")
+    assert book_tool.repository() == "someone/a-copy"
+
+
+def test_a_copy_that_is_not_on_github_has_no_owner(monkeypatch, tmp_path):
+    monkeypatch.delenv("GITHUB_REPOSITORY", raising=False)
+    monkeypatch.setattr(book_tool, "NOTEBOOKS", tmp_path / "notebooks")
+    assert book_tool.repository() is None
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    subprocess.run(["git", "-C", tmp_path, "remote", "add", "origin", "/work/a/copy"], check=True)
+    assert book_tool.repository() is None
+
+
+@pytest.mark.parametrize("owner", ["someone/a-copy", None])
+def test_the_doors_of_a_notebook_lead_to_this_very_copy(monkeypatch, tmp_path, owner):
+    monkeypatch.setattr(book_tool, "repository", lambda: owner)
+    path = sorted(NOTEBOOKS.glob("*.ipynb"))[0]
+    copy = tmp_path / path.name
+    copy.write_bytes(path.read_bytes())
+    book_tool._add_doors(copy)
+    first = nbformat.read(copy, as_version=4).cells[0].source
+    links = re.findall(r"\]\((https?://[^)]+)\)", first.replace("\n", " "))
+    own = [link for link in links if "someone/a-copy" in link]
+    assert len(links) - len(own) == 2  # JupyterLab and Fabric
+    assert [path.name in link for link in own] == [True, True] * bool(owner)
+    assert f"git+https://github.com/{owner}" in first or not owner
 
 
 def test_dark_mode_darkens_the_page(browser: Browser, book: Path):
