@@ -119,8 +119,8 @@ def objection(version: ModelVersion, state: str, run: Run | None = None) -> str:
     state is what state_of says of its run. The run itself is only wanted where the version has no seal, as those of
     older stores have not, and is asked for if it is not given.
     """
-    if version.status != "READY" or version.current_stage == "Archived":
-        return "it is archived or was never ready"
+    if version.status != "READY":
+        return "it was never ready"
     return state or ("" if _is_untouched(version, run) else "its tags were edited")
 
 
