@@ -69,12 +69,13 @@ SETTINGS = {
 
 def repository() -> str | None:
     """The owner and name of this copy on GitHub, as its runners or the remote origin say; None for a copy elsewhere."""
-    address = os.environ.get("GITHUB_REPOSITORY")
-    if not address and shutil.which("git"):
-        asked = ["git", "-C", str(NOTEBOOKS.parent), "remote", "get-url", "origin"]
-        address = subprocess.run(asked, capture_output=True, text=True).stdout
-        address = re.sub(r"^(https://([^/@]+@)?|ssh://git@|git@)github\.com[:/]", "", address.strip())
-    found = re.fullmatch(r"([\w-]+/[\w.-]+?)(\.git)?/?", address or "")
+    named = os.environ.get("GITHUB_REPOSITORY")
+    if named or not shutil.which("git"):
+        return named or None
+    asked = ["git", "-C", str(NOTEBOOKS.parent), "remote", "get-url", "origin"]
+    address = subprocess.run(asked, capture_output=True, text=True).stdout.strip()
+    host = r"(?:https://(?:[^/@]+@)?|ssh://git@|git@)github\.com[:/]"
+    found = re.fullmatch(host + r"([\w-]+/[\w.-]+?)(?:\.git)?/?", address)
     return found and found[1]
 
 

@@ -121,6 +121,7 @@ def test_the_page_of_the_helpers_has_every_public_function_and_class():
     [
         "https://github.com/someone/a-copy.git",
         "git@github.com:someone/a-copy.git",
+        "ssh://git@github.com/someone/a-copy.git",
         "https://x@github.com/someone/a-copy",
     ],
 )
@@ -137,8 +138,10 @@ def test_a_copy_that_is_not_on_github_has_no_owner(monkeypatch, tmp_path):
     monkeypatch.setattr(book_tool, "NOTEBOOKS", tmp_path / "notebooks")
     assert book_tool.repository() is None
     subprocess.run(["git", "init", "-q", tmp_path], check=True)
-    subprocess.run(["git", "-C", tmp_path, "remote", "add", "origin", "/work/a/copy"], check=True)
-    assert book_tool.repository() is None
+    subprocess.run(["git", "-C", tmp_path, "remote", "add", "origin", "."], check=True)
+    for address in ["/a/copy", "a/copy", "https://gitlab.com/someone/a-copy.git", "git@gitlab.com:someone/a-copy.git"]:
+        subprocess.run(["git", "-C", tmp_path, "remote", "set-url", "origin", address], check=True)
+        assert book_tool.repository() is None, address
 
 
 @pytest.mark.parametrize("owner", ["someone/a-copy", None])
