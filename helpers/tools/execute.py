@@ -4,10 +4,12 @@ import ast
 import errno
 import os
 import shutil
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -59,8 +61,14 @@ def execute_notebook(path: Path, output: Path, parameters: dict[str, object]) ->
     Raises RuntimeError with notebook and cell for a cell that fails, takes too long, or takes its kernel down, and
     with the folder where output cannot be written.
     """
+    with writing(output.parent):
+        output.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with TemporaryDirectory() as nobodys, environment({**KERNEL, "IPYTHONDIR": nobodys}):
+        with (
+            TemporaryDirectory() as nobodys,
+            environment({**KERNEL, "IPYTHONDIR": nobodys}),
+            _interrupting_cells_alone() as hooks,
+        ):
             papermill.execute_notebook(
                 path,
                 output,
@@ -69,7 +77,7 @@ def execute_notebook(path: Path, output: Path, parameters: dict[str, object]) ->
                 progress_bar=False,
                 execution_timeout=CELL_SECONDS,
                 extra_arguments=["--log-level=ERROR"],  # the kernel would warn of TCP on the loopback at every start
-                **_interrupt_cells_alone(),
+                **hooks,
             )
     except Exception as error:  # a failed cell, a dead kernel and a timeout share no class
         if getattr(error, "errno", None) in UNWRITABLE:
@@ -91,25 +99,54 @@ def writing(folder: Path) -> Iterator[None]:
         raise RuntimeError(f"The folder {folder} cannot be written ({why}); make room or give the right to.") from error
 
 
-def _interrupt_cells_alone() -> dict[str, object]:
-    """What keeps jupyter_client from interrupting a kernel that runs no cell, as arguments of papermill's.
+@contextmanager
+def _interrupting_cells_alone() -> Iterator[dict[str, object]]:
+    """Let an interruption reach the cell under way and nothing else; gives arguments of papermill's.
 
-    It begins every shutdown with a SIGINT, which may meet the end of the kernel's last reply and is then reported as
-    an error. A cell under way needs it, to close what it has open.
+    Python raises Ctrl-C wherever papermill stands, and asyncio raises it again in all that waits there, in the middle
+    of the kernel's end, which then lives on. So it goes to the cell, which closes what it has open, and a second one
+    kills its kernel; once that has ended it is raised here. And jupyter_client begins every shutdown with a SIGINT,
+    which may meet the end of the kernel's last reply and is then reported as an error: no cell, no interruption.
     """
     under_way: set[int] = set()
+    managers: list[AsyncKernelManager] = []
+    interrupted = threading.Event()
+    before = signal.getsignal(signal.SIGINT)
 
     class Manager(AsyncKernelManager):
+        def __init__(self, **given: object) -> None:
+            super().__init__(**given)
+            managers.append(self)
+
         async def _async_interrupt_kernel(self) -> None:
             if under_way:
                 await super()._async_interrupt_kernel()
 
-    return {
-        "kernel_manager_class": Manager,
-        "on_cell_execute": lambda cell, cell_index: under_way.add(cell_index),
-        # Not called where papermill is interrupted, or a cell takes too long: that cell stays under way.
-        "on_cell_executed": lambda cell, cell_index, execute_reply: under_way.discard(cell_index),
-    }
+    def interrupt(*_: object) -> None:
+        sent = signal.SIGKILL if interrupted.is_set() else signal.SIGINT  # it does not heed the first
+        interrupted.set()
+        if under_way:
+            with suppress(ProcessLookupError):  # a kernel that died is reported as such
+                os.killpg(managers[-1].provisioner.pgid, sent)
+
+    def begin(cell: nbformat.NotebookNode, cell_index: int) -> None:
+        if interrupted.is_set():
+            raise KeyboardInterrupt
+        under_way.add(cell_index)
+
+    if callable(before):  # or Ctrl-C is ignored, as where a shell runs this in the background
+        signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield {
+            "kernel_manager_class": Manager,
+            "on_cell_execute": begin,
+            # Not called where a cell takes too long: that one stays under way.
+            "on_cell_executed": lambda cell, cell_index, execute_reply: under_way.discard(cell_index),
+        }
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if interrupted.is_set():
+            raise KeyboardInterrupt
 
 
 def _last_started(output: Path) -> int:

@@ -32,7 +32,6 @@ SETTINGS = {
 def folder(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Notebook 04 beside a store that 01 to 03 filled; the browser comes first, as without one the work is in vain."""
     folder = tmp_path_factory.mktemp("lab")
-    (folder / "done").mkdir()
     given = {**SMALL, "STORE": str(folder / "store")}
     for path in sorted(NOTEBOOKS.glob("0[1-3]*.ipynb")):
         execute.execute_notebook(path, folder / "done" / path.name, given)

@@ -1,8 +1,10 @@
 """The runner takes parameters from a command line and names the notebook and the cell of every fault."""
 
+import asyncio
 import json
 import re
 import runpy
+import signal
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 import nbformat
 import psutil
 import pytest
+from nbclient import NotebookClient
 
 from helpers.features import fingerprint, matchup_table, split_by_season
 from helpers.simulate import simulate_games
@@ -82,18 +85,62 @@ def test_a_kernel_that_still_ends_its_last_reply_is_not_interrupted(tmp_path, mo
     assert "KeyboardInterrupt" not in capfd.readouterr().err
 
 
-def test_ctrl_c_interrupts_the_cell_under_way_and_ends_its_kernel(tmp_path, monkeypatch):
-    closed = tmp_path / "closed"
+def interrupted_notebook(folder: Path, monkeypatch, send: str) -> Path:
+    """A notebook whose cell has something to close when it is interrupted; gives the file that then holds its id."""
+    closed = folder / "closed"
     cell = f"""import os, pathlib, signal, time
 try:
-    os.kill(os.getppid(), signal.SIGINT)
+    {send}
     time.sleep(60)
 except KeyboardInterrupt:
+    time.sleep(4)  # longer than jupyter_client gives a kernel to end
     pathlib.Path({str(closed)!r}).write_text(str(os.getpid()))"""
-    one_notebook(tmp_path / "notebooks", monkeypatch, "1 + 1", cell)
+    one_notebook(folder / "notebooks", monkeypatch, "1 + 1", cell, f"open({str(folder / 'after')!r}, 'w')")
+    return closed
+
+
+def test_ctrl_c_interrupts_the_cell_under_way_and_ends_its_kernel(tmp_path, monkeypatch):
+    closed = interrupted_notebook(tmp_path, monkeypatch, "os.kill(os.getppid(), signal.SIGINT)")
+    before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         execute.execute_notebooks(tmp_path / "build", {"EPOCHS": 1})
     assert not psutil.pid_exists(int(closed.read_text()))
+    assert not (tmp_path / "after").exists()
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_ctrl_c_that_meets_papermill_at_work_does_the_same(tmp_path, monkeypatch):
+    begun = tmp_path / "begun"
+    closed = interrupted_notebook(tmp_path, monkeypatch, f"pathlib.Path({str(begun)!r}).touch()")
+    poll = NotebookClient._async_poll_for_reply
+
+    async def met_at_work(*given):
+        while not begun.exists() and len(given[2].source) > 100:
+            await asyncio.sleep(0.1)
+        if begun.exists() and not closed.exists():
+            signal.raise_signal(signal.SIGINT)
+        return await poll(*given)
+
+    monkeypatch.setattr(NotebookClient, "_async_poll_for_reply", met_at_work)
+    with pytest.raises(KeyboardInterrupt):
+        execute.execute_notebooks(tmp_path / "build", {"EPOCHS": 1})
+    assert not psutil.pid_exists(int(closed.read_text()))
+    assert not (tmp_path / "after").exists()
+
+
+def test_a_second_ctrl_c_ends_a_cell_that_does_not_heed_the_first(tmp_path, monkeypatch):
+    begun = tmp_path / "begun"
+    cell = f"""import os, pathlib, signal, time
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+pathlib.Path({str(begun)!r}).write_text(str(os.getpid()))
+for _ in range(2):
+    os.kill(os.getppid(), signal.SIGINT)
+    time.sleep(1)
+time.sleep(60)"""
+    one_notebook(tmp_path / "notebooks", monkeypatch, cell)
+    with pytest.raises(KeyboardInterrupt):
+        execute.execute_notebooks(tmp_path / "build", {"EPOCHS": 1})
+    assert not psutil.pid_exists(int(begun.read_text()))
 
 
 def test_an_output_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch):
