@@ -6,6 +6,7 @@ from functools import cache
 from types import SimpleNamespace
 from unittest.mock import patch
 
+import matplotlib.pyplot as plt
 import nbformat
 
 from helpers import NOTEBOOKS, features, scoring, sources
@@ -55,6 +56,7 @@ def run_cells(number: str, store: str, **parameters: object) -> dict[str, object
         if "parameters" in cell.metadata.get("tags", []):
             given = {**PARAMETERS, "STORE": store, **parameters}
             names |= {name: value for name, value in given.items() if name in names}
+        plt.close("all")  # the map, which the cell draws that imports plots; a notebook closes its figures so too
         for drawing in {"plots", "explore"} & set(names):
             names[drawing] = NoPictures()
     return names
