@@ -1,62 +1,95 @@
 """Versions of models: log one, check it, register it once, find it, and load it if its files are unharmed."""
 
 import hashlib
+import importlib
 import json
 import tempfile
 from functools import cache
-from importlib.metadata import version as installed
 from pathlib import Path
 
 import mlflow
 import numpy as np
 import pandas as pd
-from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, Run
+from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.models import Model, infer_signature
+from mlflow.models.model import MLMODEL_FILE_NAME
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 
 from helpers.models.fitted import FittedModel
 from helpers.models.keras import KerasModel, steady_keras
+from helpers.stores.hosted import either
 from helpers.trials import PRODUCT, Trial, make_trial, plain
 
 PACKAGES = ("mlflow", "tensorflow", "keras", "numpy", "pandas")
 
 
-def log_model(run_id: str, fitted: FittedModel, games: pd.DataFrame) -> LoggedModel:
-    """Log a model to a run, with a signature that names its columns, and give back where it lies.
+def log_model(run_id: str, fitted: FittedModel, games: pd.DataFrame) -> str:
+    """Log a model to a run, with a signature that names its columns, and give back its URI.
 
     games holds the rows it was tried on, one row per game. The requirements are this environment's versions; MLflow
-    would otherwise start a second Python to find them out, 10 s a model. These are the steps of
-    mlflow.tensorflow.log_model but one: that also loads the model and tries the example, which takes longer than the
-    rest, and check_reloaded does it better.
+    would otherwise start a second Python to find them out, 10 s a model. mlflow.tensorflow.log_model would besides load
+    the model and try the example, which takes longer than the rest, and check_reloaded does it better.
     """
+    tried, answers = games[fitted.columns], fitted.predict(games)[:, None]
+    with tempfile.TemporaryDirectory() as parent:
+        folder = Path(parent) / "model"
+        mlflow.tensorflow.save_model(
+            fitted.model,
+            folder,
+            signature=infer_signature(tried.to_numpy("float32"), answers),
+            input_example=tried.head(3),
+            pip_requirements=requirements(),
+        )
+        # The flavour takes tensor signatures alone, which would score shuffled columns without a word.
+        mlflow.models.set_signature(str(folder), infer_signature(tried, answers))
+        return log_folder(run_id, folder)
+
+
+def log_folder(run_id: str, folder: Path) -> str:
+    """Log a model that was saved into a folder to a run, and give back its URI.
+
+    It becomes a logged model where this MLflow and the store know such, which came with MLflow 3, and otherwise a
+    folder among the run's artifacts.
+    """
+    if not hasattr(mlflow, "initialize_logged_model"):
+        return _log_as_artifacts(run_id, folder)
+    return either("logged models", lambda: _log_as_model(run_id, folder), lambda: _log_as_artifacts(run_id, folder))
+
+
+def _log_as_model(run_id: str, folder: Path) -> str:
+    from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+
     client = mlflow.MlflowClient()
     run = client.get_run(run_id)
     model = mlflow.initialize_logged_model(
         "model", source_run_id=run_id, params=run.data.params, experiment_id=run.info.experiment_id
     )
     client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
-    tried, answers = games[fitted.columns], fitted.predict(games)[:, None]
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model"
-        mlflow.tensorflow.save_model(
-            fitted.model,
-            path,
-            mlflow_model=Model(run_id=run_id, model_id=model.model_id, artifact_path=model.artifact_location),
-            signature=infer_signature(tried.to_numpy("float32"), answers),
-            input_example=tried.head(3),
-            pip_requirements=requirements(),
-        )
-        # The flavour takes tensor signatures alone, which would score shuffled columns without a word.
-        mlflow.models.set_signature(str(path), infer_signature(tried, answers))
-        client.log_model_artifacts(model.model_id, str(path))
-    return client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+    _label(folder, run_id=run_id, model_id=model.model_id, artifact_path=model.artifact_location)
+    client.log_model_artifacts(model.model_id, str(folder))
+    return client.finalize_logged_model(model.model_id, LoggedModelStatus.READY).model_uri
+
+
+def _log_as_artifacts(run_id: str, folder: Path) -> str:
+    _label(folder, run_id=run_id, artifact_path="model")
+    mlflow.MlflowClient().log_artifacts(run_id, str(folder), "model")
+    return f"runs:/{run_id}/model"
+
+
+def _label(folder: Path, **where: str) -> None:
+    """Write into a saved model's own file where it is being logged."""
+    model = Model.load(str(folder))
+    for name, value in where.items():
+        setattr(model, name, value)
+    model.save(str(folder / MLMODEL_FILE_NAME))
 
 
 @cache
 def requirements() -> list[str]:
     """The packages that a network needs, each pinned to the version in use here."""
-    return [f"{name}=={installed(name)}" for name in PACKAGES]
+    # The modules' own versions: a package may have another name, as tensorflow-cpu has.
+    return [f"{name}=={importlib.import_module(name).__version__}" for name in PACKAGES]
 
 
 def check_reloaded(model_uri: str, fitted: FittedModel, games: pd.DataFrame) -> str:
@@ -222,7 +255,7 @@ def load(version: ModelVersion) -> FittedModel:
 
 def load_folder(folder: Path) -> FittedModel:
     """The model in a logged model's folder, with the columns that its signature names."""
-    columns = Model.load(folder).get_input_schema().input_names()
+    columns = Model.load(str(folder)).get_input_schema().input_names()
     with steady_keras():
         return KerasModel(mlflow.tensorflow.load_model(str(folder)), columns)
 
@@ -261,7 +294,7 @@ def record_test_score(version: ModelVersion, score: float) -> float:
     client = mlflow.MlflowClient()
     kept = client.get_run(version.run_id).data.metrics.get("test_brier")
     if kept is None:
-        client.log_metric(version.run_id, "test_brier", score, model_id=version.model_id)
+        mlflow.log_metric("test_brier", score, run_id=version.run_id)
         client.set_model_version_tag(version.name, version.version, "test_brier", f"{score:.6f}")
         return score
     if abs(kept - score) > 1e-5:  # the rounding of another processor moves it by a hundredth of that

@@ -52,7 +52,8 @@ def mean_interval(values: np.ndarray, seed: int) -> tuple[float, float]:
 
 def resampled_means(values: np.ndarray, seed: int) -> np.ndarray:
     """The means behind mean_interval: one for each time that the values were drawn again."""
-    drawn = bootstrap((np.asarray(values),), np.mean, n_resamples=RESAMPLES, method="percentile", rng=seed)
+    chance = np.random.default_rng(seed)  # by the argument's name in older SciPy, which newer ones take as well
+    drawn = bootstrap((np.asarray(values),), np.mean, n_resamples=RESAMPLES, method="percentile", random_state=chance)
     return drawn.bootstrap_distribution
 
 

@@ -82,7 +82,7 @@ def _side_by_side(trials: list[Trial], split: Split, n_jobs: int | None) -> Iter
     jobs = [joblib.delayed(_work)(trial, split, mlflow.get_tracking_uri(), cores) for trial in trials]
     try:
         parallel = joblib.Parallel(n_jobs, batch_size=1, return_as="generator_unordered")
-    except ValueError:  # a backend that gives all results at the end
+    except (TypeError, ValueError):  # an old joblib, or a backend, that gives all results at the end
         parallel = joblib.Parallel(n_jobs, batch_size=1)
     return parallel(jobs)
 
@@ -168,9 +168,9 @@ def register_trained(run_id: str, trial: Trial, fitted: FittedModel, split: Spli
     axes = plots.loss_curves(fitted.curves, trial.architecture, Figure(figsize=(7.5, 3.8)).add_subplot())
     with rc_context({"svg.fonttype": "none"}):  # text as text: a third of the time of a PNG
         client.log_figure(run_id, axes.figure, "loss_curves.svg")
-    model = registry.log_model(run_id, fitted, games)
-    client.log_metric(run_id, "val_brier", val_brier, model_id=model.model_id)
-    digest = registry.check_reloaded(model.model_uri, fitted, games)
+    model_uri = registry.log_model(run_id, fitted, games)
+    mlflow.log_metric("val_brier", val_brier, run_id=run_id)
+    digest = registry.check_reloaded(model_uri, fitted, games)
     claims.close_dead_runs()  # once more: one may have registered this trial after it was looked for, and died
     tags = registry.version_tags(trial.key, digest, {**trial.made_of, "val_brier": val_brier})
-    return registry.register(model.model_uri, name, tags)
+    return registry.register(model_uri, name, tags)

@@ -49,7 +49,8 @@ def _quiet_mlflow() -> ModuleType:
     from mlflow.utils.logging_utils import disable_logging
 
     disable_logging()  # its lines carry dates and paths, into every notebook
-    mlflow.telemetry.set_telemetry_client()  # reads the variable again, in case MLflow was imported before
+    if hasattr(mlflow, "telemetry"):  # MLflow 3; it reads the variable again, in case MLflow was imported before
+        mlflow.telemetry.set_telemetry_client()
     return mlflow
 
 
