@@ -8,7 +8,7 @@ given = $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(n
 parameters = $(foreach name,$(filter-out PYTHON PORT RESOLUTION,$(given)),"$(name)=$$$(name)")
 python = .venv/bin/python
 
-.PHONY: run notebooks pictures book test faults bench lab ui lint lock
+.PHONY: run notebooks pictures book test faults versions bench lab ui lint lock
 
 run: .venv/ready
 	$(python) -m helpers.tools.execute $(parameters)
@@ -25,11 +25,15 @@ book: .venv/ready
 	$(python) -m helpers.tools.book
 
 test: .venv/ready
-	$(python) -m pytest -n 2 --dist loadfile --ignore tests/faults
+	$(python) -m pytest -n 2 --dist loadfile --ignore tests/faults --ignore tests/versions
 
 # Kills processes, servers and disks for real, which takes a quarter of an hour.
 faults: .venv/ready
 	$(python) -m pytest -n 2 --dist loadfile tests/faults
+
+# Makes environments of other MLflows and Pythons and runs the notebooks in them, which takes half an hour.
+versions: .venv/ready
+	@$(with_index) $(python) -m pytest -n 2 --dist loadgroup tests/versions
 
 bench: .venv/ready
 	$(python) -m tests.benchmarks
@@ -54,8 +58,9 @@ lock: .venv/ready
 # index and the certificate that pip is to use are handed on. Compiled as pip does: where Python may write no bytecode, as
 # in many containers, each start would compile TensorFlow and MLflow anew.
 pip_setting = $$($(python) -m pip config list | sed -n "s/^[a-z:]*\.$(1)='\(.*\)'$$/\1/p" | tail -n 1)
-uv = index=$(call pip_setting,index-url) cert=$(call pip_setting,cert); \
-    env $${index:+UV_DEFAULT_INDEX="$$index"} $${cert:+SSL_CERT_FILE="$$cert"} .venv/bin/uv pip install --python $(python)
+with_index = index=$(call pip_setting,index-url) cert=$(call pip_setting,cert); \
+    env $${index:+UV_DEFAULT_INDEX="$$index"} $${cert:+SSL_CERT_FILE="$$cert"}
+uv = $(with_index) .venv/bin/uv pip install --python $(python)
 
 .venv/ready: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -17,7 +17,7 @@ STOREYS = """
     helpers.games
     helpers.simulate helpers.features helpers.bracket helpers.scoring helpers.plots
     helpers.sources helpers.baselines helpers.models helpers.stores
-    helpers.models.fitted helpers.stores.place helpers.stores.server
+    helpers.models.fitted helpers.stores.place helpers.stores.server helpers.stores.hosted
     helpers.models.keras helpers.stores.folder
     helpers.stores.experiments
     helpers.stores.store

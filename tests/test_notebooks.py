@@ -21,6 +21,7 @@ from helpers.stores.store import use_store
 from helpers.tools import execute, outputs
 from helpers.trials import CANDIDATES, PRODUCT
 from tests.conftest import ROOT
+from tests.support.contents import contents
 from tests.support.voice import count_all
 
 PATHS = sorted(NOTEBOOKS.glob("*.ipynb"))
@@ -38,24 +39,6 @@ def parameters_cell(path: Path):
     return cell
 
 
-def store_contents(store: Path) -> dict:
-    """What the store holds after a chain, as names and numbers."""
-    use_store(str(store))
-    client = mlflow.MlflowClient()
-    champion = client.get_model_version_by_alias(PRODUCT, "champion")
-    candidates = [v for name in CANDIDATES for v in client.search_model_versions(f"name = '{name}'")]
-    scores = [client.get_run(version.run_id).data.metrics.get("val_brier") for version in candidates]
-    return {
-        "candidates": sorted((v.name, int(v.version), v.tags["trial"], v.run_id) for v in candidates),
-        "scored": all(0 < score < 1 for score in scores),
-        "products": sorted(int(version.version) for version in client.search_model_versions(f"name = '{PRODUCT}'")),
-        "aliases": client.get_registered_model(PRODUCT).aliases,
-        "champion": (champion.version, champion.run_id, champion.source),
-        "test_brier": client.get_run(champion.run_id).data.metrics["test_brier"],
-        "runs": len(mlflow.search_runs(experiment_names=CANDIDATES)),
-    }
-
-
 @pytest.fixture(scope="module")
 def chains(tmp_path_factory) -> list[tuple[Path, dict]]:
     """The whole chain on an empty store, then again on the used one: the folder of outputs and the store's contents."""
@@ -63,19 +46,19 @@ def chains(tmp_path_factory) -> list[tuple[Path, dict]]:
     results = []
     for name in ("first", "second"):
         execute.execute_notebooks(folder / name, {**SMALL, "STORE": str(folder / "store")})
-        results.append((folder / name, store_contents(folder / "store")))
+        results.append((folder / name, contents(str(folder / "store"))))
     return results
 
 
 def test_the_chain_leaves_nine_scored_candidates_and_a_champion(chains):
-    _, contents = chains[0]
-    names = [name for name, *_ in contents["candidates"]]
+    _, held = chains[0]
+    names = [name for name, *_ in held["candidates"]]
     assert [names.count(name) for name in CANDIDATES] == [3, 3, 3]
-    assert contents["scored"]
-    assert 0 < contents["test_brier"] < 1
-    assert contents["products"] == [1, 2]  # the champion, and the champion trained further
-    assert {alias: int(version) for alias, version in contents["aliases"].items()} == {"champion": 1}
-    assert contents["runs"] == 10  # nine trials, and the further training
+    assert held["scored"]
+    assert 0 < held["test_brier"] < 1
+    assert held["products"] == [1, 2]  # the champion, and the champion trained further
+    assert held["aliases"] == {"champion": 1}
+    assert held["runs"] == 10  # nine trials, and the further training
 
 
 def test_the_chain_on_a_used_store_changes_nothing(chains):

@@ -200,9 +200,9 @@ def test_models_load_with_pickles_forbidden_and_code_in_a_network_refused(store,
     network = library.Model(inputs, library.layers.Lambda(lambda x: x[:, :1] * 0.1)(inputs))
     code = keras.KerasModel(network, columns)
     with mlflow.start_run(experiment_id=mlflow.get_experiment_by_name(CANDIDATES[0]).experiment_id) as run:
-        model = registry.log_model(run.info.run_id, code, split.validation)
+        model_uri = registry.log_model(run.info.run_id, code, split.validation)
     with pytest.raises(Exception, match="safe_mode"):
-        registry.check_reloaded(model.model_uri, code, split.validation)
+        registry.check_reloaded(model_uri, code, split.validation)
 
 
 # One version a trial

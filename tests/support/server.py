@@ -29,8 +29,8 @@ def free_port() -> int:
 class Server:
     """`mlflow server` on a folder; start and kill may be called in turn."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.port = folder, free_port()
+    def __init__(self, folder: Path, python: str = sys.executable) -> None:
+        self.folder, self.python, self.port = folder, python, free_port()
         self.url = f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
@@ -40,7 +40,7 @@ class Server:
             "--artifacts-destination",
             "artifacts",
         ]
-        command = [sys.executable, "-m", "mlflow", "server", "--port", str(self.port), "--workers", "1", *place]
+        command = [self.python, "-m", "mlflow", "server", "--port", str(self.port), "--workers", "1", *place]
         self.log = (self.folder / "log").open("a")
         self.process = subprocess.Popen(
             command,
@@ -67,8 +67,8 @@ class Server:
 
 
 @contextmanager
-def running_server(folder: Path) -> Iterator[Server]:
-    server = Server(folder)
+def running_server(folder: Path, python: str = sys.executable) -> Iterator[Server]:
+    server = Server(folder, python)
     server.start()
     try:
         yield server

@@ -22,7 +22,8 @@ from helpers.sweep import run_trial
 from helpers.tools import execute
 from helpers.trials import Trial
 from tests.conftest import write_csv
-from tests.test_notebooks import PATHS, SMALL, code_cells, store_contents
+from tests.support.contents import contents
+from tests.test_notebooks import PATHS, SMALL, code_cells
 
 
 def test_a_parameter_that_no_notebook_knows_is_refused(tmp_path):
@@ -252,7 +253,7 @@ def test_one_league_from_csv_files_runs_through_the_same_notebooks(tmp_path):
     rates = [0.01, 0.1]
     given = {**SMALL, "SOURCE": str(source), "STORE": str(tmp_path / "store"), "LEARNING_RATES": rates}
     execute.execute_notebooks(tmp_path / "build", given)
-    contents = store_contents(tmp_path / "store")
-    assert len(contents["candidates"]) == 3 * len(rates)
-    assert contents["products"] == [1, 2]  # the champion, and the champion trained further
-    assert {alias: int(version) for alias, version in contents["aliases"].items()} == {"champion": 1}
+    held = contents(str(tmp_path / "store"))
+    assert len(held["candidates"]) == 3 * len(rates)
+    assert held["products"] == [1, 2]  # the champion, and the champion trained further
+    assert held["aliases"] == {"champion": 1}

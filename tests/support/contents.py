@@ -1,0 +1,46 @@
+"""What a store holds after the notebooks, as names and numbers: `python -m tests.support.contents STORE` prints it."""
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+import mlflow
+from mlflow.models import Model
+
+from helpers import registry
+from helpers.stores.store import use_store
+from helpers.trials import CANDIDATES, PRODUCT
+
+
+def contents(store: str) -> dict[str, object]:
+    """All candidates, what the aliases point to, the champion's origin, score, and answers about its own example."""
+    use_store(store)
+    client = mlflow.MlflowClient()
+    champion = client.get_model_version_by_alias(PRODUCT, "champion")
+    candidates = [v for name in CANDIDATES for v in client.search_model_versions(f"name = '{name}'")]
+    scores = [client.get_run(version.run_id).data.metrics.get("val_brier") for version in candidates]
+    aliases = client.get_registered_model(PRODUCT).aliases
+    return {
+        "candidates": sorted([v.name, int(v.version), v.tags["trial"], v.run_id] for v in candidates),
+        "scored": all(0 < score < 1 for score in scores),
+        "products": sorted(int(version.version) for version in client.search_model_versions(f"name = '{PRODUCT}'")),
+        "aliases": {alias: int(version) for alias, version in aliases.items()},
+        "champion": [int(champion.version), champion.run_id],
+        "test_brier": client.get_run(champion.run_id).data.metrics["test_brier"],
+        "runs": len(mlflow.search_runs(experiment_names=CANDIDATES)),
+        "answers": answers(registry.champion(client.get_run(champion.run_id).data.params["data"])),
+    }
+
+
+def answers(version) -> list[float]:
+    """What a version answers about the games that were kept with it as an example, to five digits."""
+    with tempfile.TemporaryDirectory() as copy:
+        uri = f"models:/{version.name}/{version.version}"
+        folder = Path(mlflow.artifacts.download_artifacts(uri, dst_path=copy))
+        example = Model.load(str(folder)).load_input_example(str(folder))
+    return registry.load(version).predict(example).round(5).tolist()
+
+
+if __name__ == "__main__":
+    print(json.dumps(contents(sys.argv[1])))
