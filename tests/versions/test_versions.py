@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -51,9 +52,18 @@ def python_of(name: str) -> str:
 def run(command: str, *arguments: str) -> str:
     """What a command prints; its errors are shown if it fails."""
     found = shutil.which(command, path=f"{Path(sys.prefix) / 'bin'}{os.pathsep}{os.environ['PATH']}")
-    done = subprocess.run([found, *arguments], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run([found, *arguments], cwd=ROOT, env=every_python(), capture_output=True, text=True)
     assert done.returncode == 0, f"{command} {' '.join(arguments)}\n{done.stdout[-2000:]}\n{done.stderr[-6000:]}"
     return done.stdout
+
+
+@cache
+def every_python() -> dict[str, str]:
+    """This environment, in which pyenv, where there is one, lets uv find all the Pythons that it has."""
+    if not shutil.which("pyenv"):
+        return dict(os.environ)
+    pythons = subprocess.run(["pyenv", "versions", "--bare"], capture_output=True, text=True, check=True).stdout
+    return {**os.environ, "PYENV_VERSION": ":".join(pythons.split())}
 
 
 def chain(name: str, store: str, output: Path) -> dict:
