@@ -82,8 +82,8 @@ def _made_of(version: ModelVersion) -> dict[str, object]:
 
 def _runs_that_do_not_count() -> dict[str, str]:
     """The runs that are deleted or did not finish, which are few, so that the others need not be read."""
-    experiments = mlflow.search_experiments(view_type=ViewType.ALL)
-    ids = [experiment.experiment_id for experiment in experiments if experiment.name in CANDIDATES]
+    experiments = filter(None, map(mlflow.get_experiment_by_name, CANDIDATES))
+    ids = [experiment.experiment_id for experiment in experiments]
     unfinished = mlflow.search_runs(ids, "attributes.status != 'FINISHED'", ViewType.ALL, output_format="list")
     deleted = mlflow.search_runs(ids, "", ViewType.DELETED_ONLY, output_format="list")
     return {run.info.run_id: f"its run is {run.info.status}" for run in unfinished} | {

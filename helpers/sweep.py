@@ -25,7 +25,7 @@ from helpers.stores.store import check_store, use_store
 from helpers.surroundings import take_hold
 from helpers.trials import Trial
 
-PATIENCE_SECONDS = 22  # for a store that is away; with the calls that fail first, half a minute
+PATIENCE_SECONDS = 18  # for a store that is away; with the calls that fail first and the last try, half a minute
 STORE_FAULTS = (mlflow.MlflowException, OSError, SQLAlchemyError, StoreError)
 ATTEMPTS = 3  # at a trial, when it is the store that failed and it is well again
 

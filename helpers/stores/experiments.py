@@ -23,7 +23,7 @@ def make_experiments(folder: Path | None, is_ours: bool) -> None:
     """
     import mlflow
 
-    known = _known_experiments()
+    known = _known_experiments(is_ours)
     places = {name: (folder / "artifacts" / name).as_uri() if folder else None for name in CANDIDATES}
     for name, location in places.items():
         _check_experiment(name, known, location if is_ours else None)
@@ -36,12 +36,19 @@ def make_experiments(folder: Path | None, is_ours: bool) -> None:
                     raise
 
 
-def _known_experiments() -> dict[str, Experiment]:
-    """All experiments of the store by their names, deleted ones too."""
+def _known_experiments(is_ours: bool) -> dict[str, Experiment]:
+    """The store's experiments by their names, deleted ones too: all of ours, of another one the candidates' alone.
+
+    A service lists the experiments of a whole workspace, which may be thousands.
+    """
     import mlflow
 
     try:
-        found = mlflow.search_experiments(view_type=mlflow.entities.ViewType.ALL)
+        if is_ours:
+            found = mlflow.search_experiments(view_type=mlflow.entities.ViewType.ALL)
+        else:
+            found = filter(None, map(mlflow.get_experiment_by_name, CANDIDATES))
+        return {experiment.name: experiment for experiment in found}
     except mlflow.MlflowException as error:
         if "database schema" not in str(error):
             raise
@@ -50,7 +57,6 @@ def _known_experiments() -> dict[str, Experiment]:
             f"The store {uri} was made by another MLflow than {mlflow.__version__}: install that one, or, if it was an "
             f"older one, make a copy of the store and run: {shlex.join([*command, uri])}"
         ) from error
-    return {experiment.name: experiment for experiment in found}
 
 
 def _check_experiment(name: str, known: dict[str, Experiment], location: str | None) -> None:

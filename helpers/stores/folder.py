@@ -1,9 +1,11 @@
 """A store that is a folder: its SQLite database, and the artifacts beside it."""
 
+import logging
 import sqlite3
 import sys
 import tempfile
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
@@ -31,7 +33,8 @@ def make_database(database: Path) -> str:
     if not database.exists():
         try_writing(database.parent)
         partial.unlink(missing_ok=True)
-        mlflow.MlflowClient(f"{SQLITE}{partial}").search_experiments()
+        with _alembic_silent():
+            mlflow.MlflowClient(f"{SQLITE}{partial}").search_experiments()
         partial.rename(database)
     # Without statistics SQLite takes seconds to sort 10,000 runs; a locked or read-only database does without them.
     with closing(sqlite3.connect(database, timeout=1)) as connection, suppress(sqlite3.OperationalError):
@@ -39,6 +42,18 @@ def make_database(database: Path) -> str:
         connection.execute("DROP TABLE IF EXISTS sqlite_stat1")  # so that connections that are open notice
         connection.execute("ANALYZE")
     return f"{SQLITE}{database}"
+
+
+@contextmanager
+def _alembic_silent() -> Iterator[None]:
+    """Older MLflows switch the log of Alembic on, which shows each of thirty steps and later each connection."""
+    before = logging.root.manager.disable
+    logging.disable(logging.INFO)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+        logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
 def try_writing(folder: Path) -> None:

@@ -5,7 +5,7 @@ import re
 from helpers.stores import StoreError, StoreRefusalError
 from helpers.surroundings import environment
 
-PROBE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "4"}
+PROBE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}  # a service may be slow to wake
 # What MLflow says when a server is there and refuses, as a pattern, and what to say and advise instead. MLflow's own
 # sentences begin with "API request" and hold the address, in which any word may stand.
 REFUSALS = {
@@ -30,7 +30,7 @@ REFUSALS = {
 
 
 def ask_server() -> None:
-    """Ask the server of the store in use for next to nothing, once, for at most 4 s.
+    """Ask the server of the store in use for next to nothing, once, for at most 10 s.
 
     Raises StoreRefusalError, with its answer and what helps, where it refuses, StoreError where it is ill or away.
     """

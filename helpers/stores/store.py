@@ -15,6 +15,8 @@ from helpers.stores.place import DEFAULT_STORE, SQLITE, database_of, is_address
 from helpers.stores.server import ask_server
 from helpers.surroundings import environment, take_hold
 
+_left: dict[str, str | None] = {}  # addresses that use_store left in MLFLOW_TRACKING_URI, and what stood there before
+
 
 def use_store(store: str) -> None:
     """Point MLflow at a store and make it ready: its database, and one experiment for each architecture.
@@ -26,7 +28,8 @@ def use_store(store: str) -> None:
     read. Raises OSError when the folder cannot be made, ValueError when MLflow could not find its way back to it,
     StoreError when it was moved, when one of its experiments was deleted, or when no server answers.
     """
-    wished = os.environ.get("MLFLOW_TRACKING_URI")
+    found = os.environ.get("MLFLOW_TRACKING_URI")
+    wished = _left.get(found, found)
     place = (wished if wished and store == DEFAULT_STORE else store).strip()
     database = database_of(place)
     mlflow = _quiet_mlflow()
@@ -37,9 +40,11 @@ def use_store(store: str) -> None:
     with FileLock(database.parent / "mlflow.lock") if writable else nullcontext():
         with environment({"MLFLOW_TRACKING_URI": wished}):  # MLflow's own is no wish that a later call should find
             mlflow.set_tracking_uri(make_database(database) if database else place)
-        mlflow.set_registry_uri("")  # the registry is the store's own, whatever was chosen before
-        if database is None:
-            ask_server()
+            mlflow.set_registry_uri("")  # the registry is the store's own, whatever was chosen before
+            if database is None:
+                ask_server()
+        if database is None and place != wished:  # the plugins of some services look for it there alone
+            os.environ["MLFLOW_TRACKING_URI"], _left[place] = place, wished
         make_experiments(database and database.parent, is_ours=not is_address(place))
 
 

@@ -23,6 +23,7 @@ class Answers(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
         self.answer: tuple[int, str, dict[str, str]] = (200, "{}", {})
+        self.seconds = 0.0  # that an answer takes
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
 
@@ -32,6 +33,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def reply(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        time.sleep(self.server.seconds)
         status, text, headers = self.server.answer
         self.send_response(status)
         for name, value in {"Content-Length": str(len(text)), **headers}.items():
@@ -110,6 +112,12 @@ def test_a_server_that_is_ill_is_quoted_and_waited_for(server, status):
     with pytest.raises(StoreError):
         check_store(patience=2)
     assert time.monotonic() - start >= 2
+
+
+def test_a_slow_server_is_not_taken_for_a_dead_one(server):
+    server.seconds = 5
+    mlflow.set_tracking_uri(server.url)
+    check_store(patience=0)
 
 
 def test_the_wrong_scheme_is_said_to_be_one(server):

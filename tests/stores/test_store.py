@@ -1,7 +1,11 @@
 """Where a store is, whatever the working directory and the environment, and that using it says nothing."""
 
+import os
+
 import mlflow
 import pytest
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+from mlflow.tracking._tracking_service.utils import _tracking_store_registry
 
 from helpers import NOTEBOOKS
 from helpers.stores.place import is_address
@@ -42,6 +46,24 @@ def test_a_choice_does_not_pass_for_the_environments_wish(tmp_path, monkeypatch)
     monkeypatch.setattr("helpers.stores.place.NOTEBOOKS", tmp_path / "notebooks")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     use_store(str(tmp_path / "chosen"))
+    use_store("../store")
+    assert mlflow.get_tracking_uri() == f"sqlite:///{tmp_path / 'store' / 'mlflow.db'}"
+
+
+def test_a_services_plugin_finds_its_address_in_the_environment_and_a_later_call_does_not(tmp_path, monkeypatch):
+    """As the one of Microsoft Fabric, which looks for the workspace there alone."""
+    monkeypatch.setattr("helpers.stores.place.NOTEBOOKS", tmp_path / "notebooks")
+    found = []
+
+    def plugin(store_uri, artifact_uri=None):
+        found.append((store_uri, os.environ["MLFLOW_TRACKING_URI"]))
+        return SqlAlchemyStore(f"sqlite:///{tmp_path / 'service.db'}", (tmp_path / "artifacts").as_uri())
+
+    monkeypatch.setitem(_tracking_store_registry._registry, "sds", plugin)
+    use_store("sds://fabric.example/v1/workspaces/1/mlflow")
+    mlflow.search_experiments()
+    assert set(found) == {2 * ("sds://fabric.example/v1/workspaces/1/mlflow",)}
+    assert os.environ["MLFLOW_TRACKING_URI"] == found[0][0]  # for the processes that this one starts
     use_store("../store")
     assert mlflow.get_tracking_uri() == f"sqlite:///{tmp_path / 'store' / 'mlflow.db'}"
 
