@@ -77,6 +77,11 @@ def contents(name: str, store: str) -> dict:
     return json.loads(run(python_of(name), "-m", "tests.support.contents", store).splitlines()[-1])
 
 
+def what(name: str) -> str:
+    """An environment in a word or two, for the README's table."""
+    return ENVIRONMENTS[name]["what"] if name in ENVIRONMENTS else "the lock"
+
+
 def check(held: dict) -> None:
     names = [name for name, *_ in held["candidates"]]
     assert sorted(names.count(name) for name in set(names)) == [3, 3, 3]
@@ -93,7 +98,8 @@ def chained(tmp_path_factory) -> dict[str, tuple[Path, dict]]:
 
 
 @pytest.mark.parametrize("name", each)
-def test_the_notebooks_run_twice_on_one_store(name, chained, tmp_path_factory):
+def test_the_notebooks_run_twice_on_one_store(name, chained, tmp_path_factory, record_property):
+    record_property("row", [what(name), "a folder", "all notebooks, twice"])
     folder = tmp_path_factory.mktemp(name)
     first = chain(name, str(folder / "store"), folder / "first")
     check(first)
@@ -108,14 +114,18 @@ def test_the_notebooks_run_twice_on_one_store(name, chained, tmp_path_factory):
         pytest.param("fabric-2.0", "lock", marks=pytest.mark.xdist_group("fabric-2.0")),
     ],
 )
-def test_client_and_server_may_be_of_different_versions(client, server, tmp_path):
+def test_client_and_server_may_be_of_different_versions(client, server, tmp_path, record_property):
+    record_property("row", [what(client), f"a server of {what(server)}", "all notebooks"])
     with running_server(tmp_path, python_of(server)) as running:
         check(chain(client, running.url, tmp_path / "outputs"))
 
 
 @with_the_oldest
 @pytest.mark.parametrize("name", [*NEWER, "lock"])
-def test_an_older_store_is_refused_until_it_is_upgraded_and_then_answers_the_same(name, chained, tmp_path):
+def test_an_older_store_is_refused_until_it_is_upgraded_and_then_answers_the_same(
+    name, chained, tmp_path, record_property
+):
+    record_property("row", [what(name), f"a folder of {what(OLDEST)}, upgraded", "the champion, found and asked"])
     store, held = chained[OLDEST]
     shutil.copytree(store, tmp_path / "store")
     run(python_of(name), "-m", "helpers.stores.folder", str(tmp_path / "store"))
