@@ -8,7 +8,7 @@ given = $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(n
 parameters = $(foreach name,$(filter-out PYTHON PORT RESOLUTION,$(given)),"$(name)=$$$(name)")
 python = .venv/bin/python
 
-.PHONY: run notebooks pictures book test faults versions bench lab ui lint lock
+.PHONY: run notebooks pictures book test faults versions bench lab ui abilities lint lock
 
 run: .venv/ready
 	$(python) -m helpers.tools.execute $(parameters)
@@ -43,6 +43,10 @@ lab: .venv/ready
 
 ui: .venv/ready
 	$(python) -m helpers.tools.serve ui
+
+# Tries out what the store of STORE can do, and leaves nothing in it.
+abilities: .venv/ready
+	$(python) -m helpers.tools.abilities
 
 lint: .venv/ready
 	$(python) -m ruff check .

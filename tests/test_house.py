@@ -25,7 +25,7 @@ STOREYS = """
     helpers.candidates helpers.sweep helpers.explore
     helpers.tools
     helpers.tools.execute helpers.tools.serve helpers.tools.reference
-    helpers.tools.outputs helpers.tools.book
+    helpers.tools.outputs helpers.tools.book helpers.tools.abilities
 """
 STOREY = {name: height for height, line in enumerate(STOREYS.split("\n")) for name in line.split()}
 GAMES = ("games", "simulate", "sources", "features", "bracket", "scoring", "baselines")

@@ -2,7 +2,8 @@
 
 import os
 import time
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import ModuleType
 
@@ -28,6 +29,16 @@ def use_store(store: str) -> None:
     read. Raises OSError when the folder cannot be made, ValueError when MLflow could not find its way back to it,
     StoreError when it was moved, when one of its experiments was deleted, or when no server answers.
     """
+    with opened(store) as (folder, is_ours):
+        make_experiments(folder, is_ours)
+
+
+@contextmanager
+def opened(store: str) -> Iterator[tuple[Path | None, bool]]:
+    """Point MLflow at a store as use_store does; no other process opens it while the work inside is done.
+
+    Gives the store's folder, if it has one, and whether that is ours: made by use_store, not an address of a database.
+    """
     found = os.environ.get("MLFLOW_TRACKING_URI")
     wished = _left.get(found, found)
     place = (wished if wished and store == DEFAULT_STORE else store).strip()
@@ -45,7 +56,7 @@ def use_store(store: str) -> None:
                 ask_server()
         if database is None and place != wished:  # the plugins of some services look for it there alone
             os.environ["MLFLOW_TRACKING_URI"], _left[place] = place, wished
-        make_experiments(database and database.parent, is_ours=not is_address(place))
+        yield database and database.parent, not is_address(place)
 
 
 def _quiet_mlflow() -> ModuleType:

@@ -1,0 +1,51 @@
+"""What a store can do is tried for real, said in its words, and nothing is left behind."""
+
+import mlflow
+import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import FEATURE_DISABLED
+
+from helpers.tools.abilities import DELETIONS, USES, abilities
+from tests.support.server import running_server
+
+ALL = [*USES, *DELETIONS]
+
+
+def what_is_there() -> tuple[set[str], list]:
+    experiments = {experiment.name for experiment in mlflow.search_experiments()}
+    return experiments - {"Default"}, list(mlflow.search_registered_models())
+
+
+def test_a_folder_can_do_all_and_holds_nothing_afterwards(tmp_path):
+    found = abilities(str(tmp_path / "store"))
+    assert found.to_dict() == dict.fromkeys(ALL, "yes")
+    assert what_is_there() == (set(), [])
+    assert {path.name for path in (tmp_path / "store").iterdir()} <= {"mlflow.db", "mlflow.lock"}
+
+
+def test_a_server_can_do_all_and_holds_nothing_afterwards(tmp_path):
+    with running_server(tmp_path) as server:
+        assert abilities(server.url).to_dict() == dict.fromkeys(ALL, "yes")
+        assert what_is_there() == (set(), [])
+
+
+def test_what_a_service_refuses_is_quoted_and_the_rest_goes_on(tmp_path, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise MlflowException("Aliases are disabled here.\nAsk your admin.", FEATURE_DISABLED)
+
+    monkeypatch.setattr("mlflow.MlflowClient.set_registered_model_alias", refuse)
+    found = abilities(str(tmp_path / "store"))
+    assert found.pop("aliases") == "no: MlflowException: Aliases are disabled here."
+    assert set(found) == {"yes"}
+
+
+def test_an_answer_that_is_another_one_is_a_no(tmp_path, monkeypatch):
+    monkeypatch.setattr("mlflow.MlflowClient.search_model_versions", lambda *_: [])
+    found = abilities(str(tmp_path / "store"))
+    assert [what for what in found.index if found[what] != "yes"] == [what for what in USES if " by " in what][1:]
+
+
+def test_a_store_that_cannot_be_opened_is_an_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"):
+        abilities(str(tmp_path / "file" / "store"))
