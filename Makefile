@@ -33,7 +33,7 @@ faults: .venv/ready
 
 # Makes environments of other MLflows and Pythons and runs the notebooks in them, which takes half an hour.
 versions: .venv/ready
-	@$(with_index) $(python) -m pytest -n 2 --dist loadgroup tests/versions
+	@$(with_index) $(python) -m pytest -n 2 tests/versions
 
 bench: .venv/ready
 	$(python) -m tests.benchmarks

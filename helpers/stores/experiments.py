@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from helpers.stores import StoreError
-from helpers.stores.folder import folder_of
+from helpers.stores.folder import folder_of, made_by_another_mlflow
 from helpers.trials import CANDIDATES
 
 if TYPE_CHECKING:
@@ -52,11 +52,7 @@ def _known_experiments(is_ours: bool) -> dict[str, Experiment]:
     except mlflow.MlflowException as error:
         if "database schema" not in str(error):
             raise
-        uri, command = mlflow.get_tracking_uri(), [sys.executable, "-m", "mlflow", "db", "upgrade"]
-        raise StoreError(
-            f"The store {uri} was made by another MLflow than {mlflow.__version__}: install that one, or, if it was an "
-            f"older one, make a copy of the store and run: {shlex.join([*command, uri])}"
-        ) from error
+        raise StoreError(made_by_another_mlflow(mlflow.get_tracking_uri())) from error
 
 
 def _check_experiment(name: str, known: dict[str, Experiment], location: str | None) -> None:

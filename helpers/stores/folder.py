@@ -1,11 +1,13 @@
 """A store that is a folder: its SQLite database, and the artifacts beside it."""
 
 import logging
+import shlex
 import sqlite3
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
@@ -26,6 +28,7 @@ def make_database(database: Path) -> str:
     """The address of a database, which is made under another name and renamed when it is whole.
 
     MLflow needs seconds for it; killed in their midst, or met by a second process, it would leave a broken file.
+    Raises StoreError where another MLflow made the database: this one may upgrade it unasked, and for good.
     """
     import mlflow
 
@@ -36,12 +39,38 @@ def make_database(database: Path) -> str:
         with _alembic_silent():
             mlflow.MlflowClient(f"{SQLITE}{partial}").search_experiments()
         partial.rename(database)
+    elif _revision(database) not in (None, _own_revision()):
+        raise StoreError(made_by_another_mlflow(f"{SQLITE}{database}"))
     # Without statistics SQLite takes seconds to sort 10,000 runs; a locked or read-only database does without them.
     with closing(sqlite3.connect(database, timeout=1)) as connection, suppress(sqlite3.OperationalError):
         connection.execute("PRAGMA analysis_limit = 400")
         connection.execute("DROP TABLE IF EXISTS sqlite_stat1")  # so that connections that are open notice
         connection.execute("ANALYZE")
     return f"{SQLITE}{database}"
+
+
+def _revision(database: Path) -> str | None:
+    """The state of a database's tables, as a revision of Alembic's, or None where it has none that can be read."""
+    with closing(sqlite3.connect(database, timeout=1)) as connection, suppress(sqlite3.Error):
+        return connection.execute("SELECT max(version_num) FROM alembic_version").fetchone()[0]
+
+
+@cache
+def _own_revision() -> str:
+    from mlflow.store.db.utils import _get_latest_schema_revision
+
+    return _get_latest_schema_revision()
+
+
+def made_by_another_mlflow(uri: str) -> str:
+    """The sentence for a database of another MLflow, with the command that upgrades it."""
+    import mlflow
+
+    command = shlex.join([sys.executable, "-m", "mlflow", "db", "upgrade", uri])
+    return (
+        f"The store {uri} was made by another MLflow than {mlflow.__version__}: install that one, or, if it was an "
+        f"older one, make a copy of the store and run: {command}"
+    )
 
 
 @contextmanager

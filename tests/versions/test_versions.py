@@ -17,7 +17,7 @@ from tests.support.server import running_server
 
 ENVIRONMENTS = tomllib.loads((Path(__file__).parent / "environments.toml").read_text())
 OLDEST, *NEWER = ENVIRONMENTS
-HOME = Path(sys.prefix) / "versions"
+HOME = Path(sys.prefix) / "versions"  # of the environments
 CHAIN = """
 import sys
 from pathlib import Path
@@ -25,9 +25,6 @@ from helpers.tools.execute import execute_notebooks
 small = {"EPOCHS": 2, "VALIDATION_SEASONS": 1, "TEST_SEASONS": 2}
 execute_notebooks(Path(sys.argv[1]), {**small, "STORE": sys.argv[2]})
 """
-# One after the other in one process of pytest's, for the oldest environment's store is opened by the others.
-with_the_oldest = pytest.mark.xdist_group(OLDEST)
-each = [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in ENVIRONMENTS]
 
 
 def python_of(name: str) -> str:
@@ -91,42 +88,44 @@ def check(held: dict) -> None:
     assert held["runs"] == 10
 
 
-@pytest.fixture(scope="module")
-def chained(tmp_path_factory) -> dict[str, tuple[Path, dict]]:
-    """Stores that the notebooks filled in an environment, and what they hold, by the environment's name."""
-    return {}
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory, worker_id) -> Path:
+    """A folder that all processes of this run of pytest have in common."""
+    own = tmp_path_factory.getbasetemp()
+    return own if worker_id == "master" else own.parent
 
 
-@pytest.mark.parametrize("name", each)
-def test_the_notebooks_run_twice_on_one_store(name, chained, tmp_path_factory, record_property):
+def filled(name: str, shared: Path) -> tuple[Path, list[dict]]:
+    """The store that the notebooks filled twice in an environment, once for all tests, and what it held either time."""
+    folder = shared / name
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "held.json").exists():
+            held = [chain(name, str(folder / "store"), folder / time) for time in ("first", "second")]
+            (folder / "held.json").write_text(json.dumps(held))
+    return folder / "store", json.loads((folder / "held.json").read_text())
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_the_notebooks_run_twice_on_one_store(name, shared, record_property):
     record_property("row", [what(name), "a folder", "all notebooks, twice"])
-    folder = tmp_path_factory.mktemp(name)
-    first = chain(name, str(folder / "store"), folder / "first")
+    _, (first, second) = filled(name, shared)
     check(first)
-    assert chain(name, str(folder / "store"), folder / "second") == first
-    chained[name] = folder / "store", first
+    assert second == first
 
 
-@pytest.mark.parametrize(
-    ("client", "server"),
-    [
-        pytest.param("lock", "fabric-2.0", marks=pytest.mark.xdist_group("fabric-2.0")),
-        pytest.param("fabric-2.0", "lock", marks=pytest.mark.xdist_group("fabric-2.0")),
-    ],
-)
+@pytest.mark.parametrize(("client", "server"), [("lock", "fabric-2.0"), ("fabric-2.0", "lock")])
 def test_client_and_server_may_be_of_different_versions(client, server, tmp_path, record_property):
     record_property("row", [what(client), f"a server of {what(server)}", "all notebooks"])
     with running_server(tmp_path, python_of(server)) as running:
         check(chain(client, running.url, tmp_path / "outputs"))
 
 
-@with_the_oldest
 @pytest.mark.parametrize("name", [*NEWER, "lock"])
 def test_an_older_store_is_refused_until_it_is_upgraded_and_then_answers_the_same(
-    name, chained, tmp_path, record_property
+    name, shared, tmp_path, record_property
 ):
     record_property("row", [what(name), f"a folder of {what(OLDEST)}, upgraded", "the champion, found and asked"])
-    store, held = chained[OLDEST]
+    store, (_, held) = filled(OLDEST, shared)
     shutil.copytree(store, tmp_path / "store")
     run(python_of(name), "-m", "helpers.stores.folder", str(tmp_path / "store"))
     with pytest.raises(AssertionError, match="make a copy of the store and run: ") as refusal:
