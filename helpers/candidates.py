@@ -40,9 +40,9 @@ def _place(row: dict[str, object]) -> tuple[float, int, int]:
 
 def _candidates(data: str) -> list[dict[str, object]]:
     """All candidate versions for these data, from their tags, each with the reason why it is not valid, or ""."""
-    found = mlflow.search_model_versions(filter_string=f"name LIKE '{PRODUCT}-%'")
+    found = [version for name in CANDIDATES for version in registry.search_versions(f"name = '{name}'")]
     bad_runs = _runs_that_do_not_count()
-    rows = [_row(version, bad_runs.get(version.run_id, "")) for version in found if version.name in CANDIDATES]
+    rows = [_row(version, bad_runs.get(version.run_id, "")) for version in found]
     return [row for row in rows if row.get("data", data) == data]
 
 
@@ -107,7 +107,7 @@ def best_version(data: str) -> ModelVersion:
     for run in runs:
         if best and run.data.metrics["val_brier"] > best[0][0][0]:
             break
-        versions = mlflow.search_model_versions(filter_string=f"run_id = '{run.info.run_id}'")
+        versions = registry.search_versions(f"run_id = '{run.info.run_id}'")
         rows = [(_row(version, "", run), version) for version in versions if version.name in CANDIDATES]
         best += [(_place(row), version) for row, version in rows if not row["reason"]]
     else:

@@ -230,8 +230,19 @@ def _marks(version: ModelVersion) -> list[str | None]:
 
 
 def _versions(name: str, trial: str) -> list[ModelVersion]:
-    query = f"name = '{plain(name)}' and tags.trial = '{plain(trial)}'"
-    return sorted(mlflow.search_model_versions(filter_string=query), key=lambda version: int(version.version))
+    of_name, of_trial = f"name = '{plain(name)}'", f"tags.trial = '{plain(trial)}'"
+    return either(
+        "filters by tags",
+        lambda: search_versions(f"{of_name} and {of_trial}"),
+        lambda: [version for version in search_versions(of_name) if version.tags.get("trial") == trial],
+    )
+
+
+def search_versions(query: str) -> list[ModelVersion]:
+    """The versions that a query finds, the lowest number first, each with its tags: some services keep those back."""
+    found = sorted(mlflow.search_model_versions(filter_string=query), key=lambda version: int(version.version))
+    whole = mlflow.MlflowClient().get_model_version
+    return [version if isinstance(version.tags, dict) else whole(version.name, version.version) for version in found]
 
 
 def load(version: ModelVersion) -> FittedModel:

@@ -7,7 +7,7 @@ import mlflow
 
 T = TypeVar("T")
 # What a service answers that does not know a request. A network's fault is none of these, nor is a refusal.
-UNKNOWN = ("ENDPOINT_NOT_FOUND", "FEATURE_DISABLED", "NOT_IMPLEMENTED")
+UNKNOWN = ("ENDPOINT_NOT_FOUND", "FEATURE_DISABLED", "INVALID_PARAMETER_VALUE", "NOT_IMPLEMENTED")
 
 _lacking: set[tuple[str, str]] = set()  # stores, and what each does not know
 

@@ -11,13 +11,15 @@ from mlflow.protos.databricks_pb2 import (
     TEMPORARILY_UNAVAILABLE,
 )
 
-from helpers import registry
+from helpers import candidates, registry
 from helpers.stores.hosted import either
 from helpers.stores.store import use_store
-from helpers.sweep import run_trial
+from helpers.sweep import run_sweep, run_trial
+from tests.support.services import OldTracking, UnityRegistry, service
+from tests.support.work import SPLIT, trials
 
 
-class Service:
+class Refusal:
     """Counts how often it is asked, and answers with an error."""
 
     def __init__(self, code: int) -> None:
@@ -29,7 +31,7 @@ class Service:
 
 
 def test_what_a_store_does_not_know_is_asked_for_once_per_store(store, tmp_path):
-    service = Service(ENDPOINT_NOT_FOUND)
+    service = Refusal(ENDPOINT_NOT_FOUND)
     assert [either("tags", service, lambda: "next") for _ in range(3)] == ["next"] * 3
     assert service.asked == 1
     assert either("aliases", service, lambda: "next") == "next"
@@ -40,7 +42,7 @@ def test_what_a_store_does_not_know_is_asked_for_once_per_store(store, tmp_path)
 
 @pytest.mark.parametrize("code", [INTERNAL_ERROR, PERMISSION_DENIED, RESOURCE_DOES_NOT_EXIST, TEMPORARILY_UNAVAILABLE])
 def test_any_other_error_is_raised_and_asked_again(store, code):
-    service = Service(code)
+    service = Refusal(code)
     for _ in range(2):
         with pytest.raises(MlflowException, match="no"):
             either("tags", service, lambda: "next")
@@ -48,15 +50,15 @@ def test_any_other_error_is_raised_and_asked_again(store, code):
 
 
 def test_a_next_best_that_fails_proves_nothing(store):
-    service = Service(ENDPOINT_NOT_FOUND)
+    service = Refusal(ENDPOINT_NOT_FOUND)
     for _ in range(2):
         with pytest.raises(MlflowException):
-            either("tags", service, Service(INTERNAL_ERROR))
+            either("tags", service, Refusal(INTERNAL_ERROR))
     assert service.asked == 2
 
 
 def test_a_store_without_logged_models_keeps_them_among_the_runs_artifacts(store, trial, split, monkeypatch):
-    service = Service(ENDPOINT_NOT_FOUND)
+    service = Refusal(ENDPOINT_NOT_FOUND)
     monkeypatch.setattr("mlflow.store.tracking.sqlalchemy_store.SqlAlchemyStore.create_logged_model", service)
     version = run_trial(trial, split)
     assert service.asked == 1
@@ -67,3 +69,19 @@ def test_a_store_without_logged_models_keeps_them_among_the_runs_artifacts(store
     assert run_trial(trial, split).version == version.version
     label = mlflow.models.Model.load(f"models:/{version.name}/{version.version}")
     assert (label.run_id, label.model_id) == (version.run_id, None)
+
+
+def test_finding_and_selecting_need_no_more_than_a_search_by_name_or_by_run(tmp_path):
+    three = trials()[:3]
+    with service("unity", tmp_path, OldTracking, UnityRegistry) as address:
+        use_store(address)
+        first = run_sweep(three, SPLIT)
+        assert first["outcome"].tolist() == ["trained"] * 3
+        assert run_sweep(three, SPLIT)["outcome"].tolist() == ["found"] * 3
+        board = candidates.leaderboard(three[0].data)
+        assert sorted(zip(board["model"], board["version"], strict=True)) == sorted(
+            zip(first["model"], first["version"], strict=True)
+        )
+        best = candidates.best_version(three[0].data)
+        assert (best.name, int(best.version)) == (board.iloc[0]["model"], board.iloc[0]["version"])
+        assert registry.load(best).predict(SPLIT.validation).std() > 0
