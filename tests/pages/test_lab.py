@@ -91,7 +91,7 @@ def page(browser: Browser, lab: str) -> Iterator[Page]:
         page.wait_for_timeout(500)
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-    page.locator("caption", has_text="On the last season").wait_for(state="attached", timeout=300_000)
+    page.locator("caption", has_text="last season").wait_for(state="attached", timeout=300_000)
     yield page
     page.close()
 
@@ -109,7 +109,7 @@ def test_the_menus_of_two_teams_ask_the_champion_about_them(page: Page):
     label = menus.nth(0).locator("option").nth(5).inner_text().replace("\N{NO-BREAK SPACE}", " ")  # ipywidgets' spaces
     _, _, team = label.partition(" · ")
     menus.nth(0).select_option(index=5)
-    expect(caption).to_have_text(re.compile(rf"^{re.escape(team)} wins with \d+%$"))
+    expect(caption).to_have_text(re.compile(rf"^Chance that {re.escape(team)} wins: \d+%$"))
     assert team
     assert caption.inner_text() != before
     expect(cell.locator("img")).not_to_have_attribute("src", picture)
