@@ -36,7 +36,7 @@ def make_database(database: Path) -> str:
     if not database.exists():
         try_writing(database.parent)
         partial.unlink(missing_ok=True)
-        with _alembic_silent():
+        with _without_logs():
             mlflow.MlflowClient(f"{SQLITE}{partial}").search_experiments()
         partial.rename(database)
     elif _revision(database) not in (None, _own_revision()):
@@ -74,15 +74,14 @@ def made_by_another_mlflow(uri: str) -> str:
 
 
 @contextmanager
-def _alembic_silent() -> Iterator[None]:
-    """Older MLflows switch the log of Alembic on, which shows each of thirty steps and later each connection."""
+def _without_logs() -> Iterator[None]:
+    """Nothing is logged inside below a warning: older MLflows show each of the thirty steps to a new database."""
     before = logging.root.manager.disable
     logging.disable(logging.INFO)
     try:
         yield
     finally:
         logging.disable(before)
-        logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
 def try_writing(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """Use a store: one call decides where things are kept, for every notebook and from any working directory."""
 
+import logging
 import os
 import time
 from collections.abc import Iterator
@@ -65,9 +66,14 @@ def _quiet_mlflow() -> ModuleType:
     from mlflow.utils.logging_utils import disable_logging
 
     disable_logging()  # its lines carry dates and paths, into every notebook
+    logging.getLogger("alembic.runtime.migration").addFilter(_is_a_warning)  # older MLflows set its level anew
     if hasattr(mlflow, "telemetry"):  # MLflow 3; it reads the variable again, in case MLflow was imported before
         mlflow.telemetry.set_telemetry_client()
     return mlflow
+
+
+def _is_a_warning(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.WARNING
 
 
 def check_store(patience: float) -> None:
