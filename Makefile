@@ -31,7 +31,7 @@ test: .venv/ready
 faults: .venv/ready
 	$(python) -m pytest -n 2 --dist loadfile tests/faults
 
-# Makes environments of other MLflows and Pythons and runs the notebooks in them, which takes a quarter of an hour and more.
+# Makes environments of other MLflows and Pythons and runs the notebooks in them: a quarter of an hour and more.
 versions: .venv/ready
 	@$(with_index) $(python) -m pytest -n 2 tests/versions
 

@@ -13,7 +13,7 @@ TABLE = r"(\| client \| store \| what ran \| result \|\n\|---\|---\|---\|---\|\n
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Put the row of each test in the place of those that were there, once every test has run."""
     ran = [*terminalreporter.stats.get("passed", ()), *terminalreporter.stats.get("failed", ())]
-    rows = [(*dict(test.user_properties).get("row", ()), test.outcome) for test in ran]
+    rows = [(*row, test.outcome) for test in ran for name, row in test.user_properties if name == "row"]
     text = README.read_text(encoding="utf-8")
     if len(rows) >= len(re.search(TABLE, text)[2].splitlines()):  # and not a few that somebody chose
         table = "".join(f"| {' | '.join(row)} |\n" for row in sorted(rows, key=lambda row: row[::-1]))

@@ -14,16 +14,16 @@ from filelock import FileLock
 
 from tests.conftest import ROOT
 from tests.support.server import running_server
+from tests.test_notebooks import SMALL
 
 ENVIRONMENTS = tomllib.loads((Path(__file__).parent / "environments.toml").read_text())
 OLDEST, *NEWER = ENVIRONMENTS
 HOME = Path(sys.prefix) / "versions"  # of the environments
 CHAIN = """
-import sys
+import json, sys
 from pathlib import Path
 from helpers.tools.execute import execute_notebooks
-small = {"EPOCHS": 2, "VALIDATION_SEASONS": 1, "TEST_SEASONS": 2}
-execute_notebooks(Path(sys.argv[1]), {**small, "STORE": sys.argv[2]})
+execute_notebooks(Path(sys.argv[1]), json.loads(sys.argv[2]))
 """
 
 
@@ -65,7 +65,7 @@ def every_python() -> dict[str, str]:
 
 def chain(name: str, store: str, output: Path) -> dict:
     """Run all notebooks in an environment, and give back what its store holds then."""
-    run(python_of(name), "-c", CHAIN, str(output), store)
+    run(python_of(name), "-c", CHAIN, str(output), json.dumps({**SMALL, "STORE": store}))
     assert not [path for path in output.glob("*.ipynb") if "alembic" in path.read_text()], "a wall of logs"
     return contents(name, store)
 
