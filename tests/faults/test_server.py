@@ -87,9 +87,9 @@ def test_a_server_that_was_never_there_is_named_within_five_seconds(monkeypatch)
     assert time.monotonic() - start < 5
 
 
-def test_a_server_that_never_says_a_word_is_named_within_five_seconds():
+def test_a_server_that_never_says_a_word_is_named_within_half_a_minute():
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url, start = f"http://127.0.0.1:{silent.getsockname()[1]}", time.monotonic()
         with pytest.raises(StoreError, match=f"The store {url} does not answer; start its server"):
             use_store(url)
-        assert time.monotonic() - start < 5
+        assert time.monotonic() - start < 30
