@@ -7,7 +7,7 @@ from mlflow.entities.model_registry import ModelVersion
 
 from helpers import registry
 from helpers.registry import objection, run_of, state_of
-from helpers.trials import CANDIDATES, PRODUCT, plain
+from helpers.trials import ARCHITECTURES, experiment_names, model_names, plain, product_name
 
 ALWAYS = {"architecture": str, "seed": int, "features": str, "data": str, "val_brier": float}  # beside the parameters
 VALID_RUN = "attributes.status = 'FINISHED' and metrics.val_brier >= 0 and metrics.val_brier <= 1"
@@ -35,12 +35,12 @@ def leaderboard(data: str) -> pd.DataFrame:
 
 
 def _place(row: dict[str, object]) -> tuple[float, int, int]:
-    return row["val_brier"], CANDIDATES.index(row["model"]), row["version"]
+    return row["val_brier"], list(ARCHITECTURES).index(row["architecture"]), row["version"]
 
 
 def _candidates(data: str) -> list[dict[str, object]]:
     """All candidate versions for these data, from their tags, each with the reason why it is not valid, or ""."""
-    found = [version for name in CANDIDATES for version in registry.search_versions(f"name = '{name}'")]
+    found = [version for name in model_names() for version in registry.search_versions(f"name = '{name}'")]
     bad_runs = _runs_that_do_not_count()
     rows = [_row(version, bad_runs.get(version.run_id, "")) for version in found]
     return [row for row in rows if row.get("data", data) == data]
@@ -56,7 +56,7 @@ def _row(version: ModelVersion, state: str, run: Run | None = None) -> dict[str,
 def _reason(version: ModelVersion, made_of: dict[str, object], state: str, run: Run | None) -> str:
     if not made_of:
         return "it was not registered by a trial"
-    if f"{PRODUCT}-{made_of['architecture']}" != version.name:
+    if f"{product_name()}-{made_of['architecture']}" != version.name:
         return "it was copied from another model"
     if not 0 <= made_of["val_brier"] <= 1:
         return "its val_brier is no number from 0 to 1"
@@ -82,7 +82,7 @@ def _made_of(version: ModelVersion) -> dict[str, object]:
 
 def _runs_that_do_not_count() -> dict[str, str]:
     """The runs that are deleted or did not finish, which are few, so that the others need not be read."""
-    experiments = filter(None, map(mlflow.get_experiment_by_name, CANDIDATES))
+    experiments = filter(None, map(mlflow.get_experiment_by_name, experiment_names()))
     ids = [experiment.experiment_id for experiment in experiments]
     unfinished = mlflow.search_runs(ids, "attributes.status != 'FINISHED'", ViewType.ALL, output_format="list")
     deleted = mlflow.search_runs(ids, "", ViewType.DELETED_ONLY, output_format="list")
@@ -97,7 +97,7 @@ def best_version(data: str) -> ModelVersion:
     Raises LookupError as leaderboard does.
     """
     runs = mlflow.search_runs(
-        experiment_names=CANDIDATES,
+        experiment_names=experiment_names(),
         filter_string=f"params.data = '{plain(data)}' and {VALID_RUN}",
         order_by=["metrics.val_brier ASC"],
         max_results=TOP,
@@ -108,7 +108,7 @@ def best_version(data: str) -> ModelVersion:
         if best and run.data.metrics["val_brier"] > best[0][0][0]:
             break
         versions = registry.search_versions(f"run_id = '{run.info.run_id}'")
-        rows = [(_row(version, "", run), version) for version in versions if version.name in CANDIDATES]
+        rows = [(_row(version, "", run), version) for version in versions if version.name in model_names()]
         best += [(_place(row), version) for row, version in rows if not row["reason"]]
     else:
         # None of the first few is valid, or all are equal: the leaderboard reads every one.

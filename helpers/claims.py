@@ -14,7 +14,7 @@ import psutil
 from mlflow.entities import Run
 from mlflow.tracking.context.registry import resolve_tags
 
-from helpers.trials import CANDIDATES, plain
+from helpers.trials import experiment_names, plain
 
 BEAT_SECONDS = 5
 DEAD_SECONDS = 30  # without a beat, for a run of another machine; clocks should agree to a few seconds
@@ -111,7 +111,7 @@ def close_dead_runs() -> None:
     """Close the candidates' runs whose process is gone: as FINISHED if their version was registered, else KILLED."""
     client = mlflow.MlflowClient()
     for run in mlflow.search_runs(
-        experiment_names=CANDIDATES, filter_string="attributes.status = 'RUNNING'", output_format="list"
+        experiment_names=experiment_names(), filter_string="attributes.status = 'RUNNING'", output_format="list"
     ):
         if _is_a_claim(run) and not _lives(run):
             registered = client.search_model_versions(f"run_id = '{run.info.run_id}'")

@@ -18,8 +18,9 @@ from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 
 from helpers.models.fitted import FittedModel
 from helpers.models.keras import KerasModel, steady_keras
+from helpers.stores.client import Client, whole
 from helpers.stores.hosted import either
-from helpers.trials import PRODUCT, Trial, make_trial, plain
+from helpers.trials import Trial, make_trial, plain, product_name
 
 PACKAGES = ("mlflow", "tensorflow", "keras", "numpy", "pandas")
 
@@ -241,8 +242,7 @@ def _versions(name: str, trial: str) -> list[ModelVersion]:
 def search_versions(query: str) -> list[ModelVersion]:
     """The versions that a query finds, the lowest number first, each with its tags: some services keep those back."""
     found = sorted(mlflow.search_model_versions(filter_string=query), key=lambda version: int(version.version))
-    whole = mlflow.MlflowClient().get_model_version
-    return [version if isinstance(version.tags, dict) else whole(version.name, version.version) for version in found]
+    return [whole(version) for version in found]
 
 
 def load(version: ModelVersion) -> FittedModel:
@@ -278,7 +278,7 @@ def champion(data: str) -> ModelVersion:
     those with this fingerprint.
     """
     try:
-        version = mlflow.MlflowClient().get_model_version_by_alias(PRODUCT, "champion")
+        version = Client().get_model_version_by_alias(product_name(), "champion")
     except mlflow.MlflowException as error:
         raise LookupError("This STORE has no champion: run 03_select_the_best first.") from error
     run = run_of(version)
@@ -287,7 +287,7 @@ def champion(data: str) -> ModelVersion:
     )
     if reason:
         raise LookupError(
-            f"The champion of this STORE, {PRODUCT} version {version.version}, does not count ({reason}): run "
+            f"The champion of this STORE, {version.name} version {version.version}, does not count ({reason}): run "
             "02_sweep_several_models and 03_select_the_best again."
         )
     if run.data.params.get("data") != data:

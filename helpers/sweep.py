@@ -21,7 +21,7 @@ from helpers.models import keras
 from helpers.models.fitted import FittedModel
 from helpers.scoring import brier_score
 from helpers.stores import StoreError
-from helpers.stores.store import check_store, use_store
+from helpers.stores.store import check_store, store_in_use, use_store
 from helpers.surroundings import take_hold
 from helpers.trials import Trial
 
@@ -79,7 +79,7 @@ def _until_all_are_done(trials: list[Trial], split: Split, n_jobs: int | None) -
 
 def _side_by_side(trials: list[Trial], split: Split, n_jobs: int | None) -> Iterable[tuple[Trial, dict | None]]:
     cores = max(1, joblib.cpu_count() // joblib.effective_n_jobs(n_jobs))
-    jobs = [joblib.delayed(_work)(trial, split, mlflow.get_tracking_uri(), cores) for trial in trials]
+    jobs = [joblib.delayed(_work)(trial, split, store_in_use(), cores) for trial in trials]
     try:
         parallel = joblib.Parallel(n_jobs, batch_size=1, return_as="generator_unordered")
     except (TypeError, ValueError):  # an old joblib, or a backend, that gives all results at the end
@@ -122,7 +122,7 @@ def _work(trial: Trial, split: Split, store: str, cores: int) -> tuple[Trial, di
     with claims.stoppable(at_once=False):
         for attempts_left in reversed(range(ATTEMPTS)):
             try:
-                if mlflow.get_tracking_uri() != store:
+                if store_in_use() != store:
                     use_store(store)
                 return trial, _find_or_train(trial, split)
             except Exception as error:
@@ -144,7 +144,7 @@ def _find(trial: Trial) -> ModelVersion | None:
 
 
 def _claim_and_train(trial: Trial, split: Split) -> ModelVersion | None:
-    run = claims.claim(trial.model, trial.key, trial.label)
+    run = claims.claim(trial.experiment, trial.key, trial.label)
     if run is None:
         return None
     with claims.held(run.info.run_id):

@@ -6,23 +6,48 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 
-PRODUCT = "march-madness"  # the registered model that consumers load
+PRODUCT = "march-madness"
 ARCHITECTURES = {"small": (64,), "medium": (64, 64), "large": (128, 64, 64)}  # hidden units, layer by layer
+CANDIDATES = [f"{PRODUCT}-{architecture}" for architecture in ARCHITECTURES]  # where nothing stands before a name
+
+_before = {"experiments": "", "models": ""}  # what stands before the names in the store in use
+
+
+def put_before(experiments: str = "", models: str = "") -> None:
+    """Begin the names of experiments and of registered models so from now on, as some services want it."""
+    _before.update(experiments=experiments, models=models)
 
 
 def plain(name: str) -> str:
     """The name itself, where it may stand in a filter. Raises ValueError for any but letters, digits and hyphens."""
-    if not re.fullmatch("[A-Za-z0-9-]+", name):
+    if not re.fullmatch("[A-Za-z0-9-]+", name.removeprefix(_before["models"])):
         raise ValueError(f"{name!r} cannot be a name here: letters, digits and hyphens only.")
     return name
 
 
-def model_of(architecture: str) -> str:
-    """The experiment of an architecture's runs, and the registered model of its versions."""
-    return plain(f"{PRODUCT}-{architecture}")
+def product_name() -> str:
+    """The registered model that consumers load."""
+    return _before["models"] + PRODUCT
 
 
-CANDIDATES = [model_of(architecture) for architecture in ARCHITECTURES]  # from the smallest network up
+def model_name(architecture: str) -> str:
+    """The registered model of an architecture's versions."""
+    return plain(f"{product_name()}-{architecture}")
+
+
+def experiment_name(architecture: str) -> str:
+    """The experiment of an architecture's runs."""
+    return _before["experiments"] + plain(f"{PRODUCT}-{architecture}")
+
+
+def model_names() -> list[str]:
+    """The registered models of all candidates, from the smallest network up."""
+    return [model_name(architecture) for architecture in ARCHITECTURES]
+
+
+def experiment_names() -> list[str]:
+    """The experiments of all candidates, from the smallest network up."""
+    return [experiment_name(architecture) for architecture in ARCHITECTURES]
 
 
 @dataclass(frozen=True)
@@ -42,8 +67,13 @@ class Trial:
 
     @property
     def model(self) -> str:
-        """The experiment of its run, and the registered model of its version."""
-        return model_of(self.architecture)
+        """The registered model of its version."""
+        return model_name(self.architecture)
+
+    @property
+    def experiment(self) -> str:
+        """The experiment of its run."""
+        return experiment_name(self.architecture)
 
     @property
     def made_of(self) -> dict[str, float | int | str]:

@@ -18,7 +18,7 @@ STOREYS = """
     helpers.simulate helpers.features helpers.bracket helpers.scoring helpers.plots
     helpers.sources helpers.baselines helpers.models helpers.stores
     helpers.models.fitted helpers.stores.place helpers.stores.server helpers.stores.hosted
-    helpers.models.keras helpers.stores.folder
+    helpers.models.keras helpers.stores.folder helpers.stores.client
     helpers.stores.experiments
     helpers.stores.store
     helpers.claims helpers.records helpers.registry

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from helpers.stores import StoreError
 from helpers.stores.folder import folder_of, made_by_another_mlflow
-from helpers.trials import CANDIDATES
+from helpers.trials import experiment_names
 
 if TYPE_CHECKING:
     from mlflow.entities import Experiment
@@ -24,7 +24,7 @@ def make_experiments(folder: Path | None, is_ours: bool) -> None:
     import mlflow
 
     known = _known_experiments(is_ours)
-    places = {name: (folder / "artifacts" / name).as_uri() if folder else None for name in CANDIDATES}
+    places = {name: (folder / "artifacts" / name).as_uri() if folder else None for name in experiment_names()}
     for name, location in places.items():
         _check_experiment(name, known, location if is_ours else None)
     for name, location in places.items():
@@ -47,7 +47,7 @@ def _known_experiments(is_ours: bool) -> dict[str, Experiment]:
         if is_ours:
             found = mlflow.search_experiments(view_type=mlflow.entities.ViewType.ALL)
         else:
-            found = filter(None, map(mlflow.get_experiment_by_name, CANDIDATES))
+            found = filter(None, map(mlflow.get_experiment_by_name, experiment_names()))
         return {experiment.name: experiment for experiment in found}
     except mlflow.MlflowException as error:
         if "database schema" not in str(error):

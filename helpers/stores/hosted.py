@@ -18,14 +18,19 @@ def either(what: str, best: Callable[[], T], next_best: Callable[[], T]) -> T:
     what names it; once next_best did where best could not, that store is not asked for it again. Any other error is
     raised.
     """
-    key = mlflow.get_tracking_uri(), what
-    if key in _lacking:
+    if lacks(what):
         return next_best()
     try:
         return best()
     except mlflow.MlflowException as error:
-        if error.error_code not in UNKNOWN:
+        # MLflow puts a sentence of its own round what a registry says to a copy.
+        if not {error.error_code, getattr(error.__cause__, "error_code", None)} & set(UNKNOWN):
             raise
         given = next_best()
-        _lacking.add(key)
+        _lacking.add((mlflow.get_tracking_uri(), what))
         return given
+
+
+def lacks(what: str) -> bool:
+    """Whether the store in use was found not to know something that either was asked for."""
+    return (mlflow.get_tracking_uri(), what) in _lacking

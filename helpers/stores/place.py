@@ -7,12 +7,25 @@ from helpers import NOTEBOOKS
 
 DEFAULT_STORE = "../store"
 SQLITE = "sqlite:///"  # before the path of a database
-ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://.*|databricks(-uc)?|(arn|file|uc):.*", re.IGNORECASE | re.DOTALL)
+ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://.*|databricks(-uc)?(#.*)?|(arn|file|uc):.*", re.IGNORECASE | re.DOTALL)
 
 
 def is_address(place: str) -> bool:
     """Whether a STORE is an MLflow tracking URI, and not a folder."""
     return bool(ADDRESS.fullmatch(place))
+
+
+def names_before(place: str) -> tuple[str, dict[str, str]]:
+    """An address without what follows its #, and what that puts before the names of experiments and of models.
+
+    Some services want it, as in databricks-uc#experiments=/Users/ann@example.com/&models=main.sports. Raises ValueError
+    for anything else after a #.
+    """
+    address, _, said = place.partition("#")
+    found = re.fullmatch(r"(?:experiments=(?P<experiments>[^&'\"]+))?&?(?:models=(?P<models>[\w.-]+))?", said)
+    if not found:
+        raise ValueError(f"STORE: only experiments=... and, after an &, models=... may follow the # in {place}.")
+    return address, found.groupdict("")
 
 
 def from_command_line(place: str) -> str:

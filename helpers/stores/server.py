@@ -40,7 +40,7 @@ def ask_server() -> None:
     try:
         with environment(PROBE):
             mlflow.search_experiments(max_results=1)
-    except mlflow.MlflowException as error:
+    except Exception as error:  # the plugin of a service raises its own
         said = str(error)
         refusal = next((what for sign, what in REFUSALS.items() if re.search(sign, said)), None)
         if refusal:
@@ -49,6 +49,8 @@ def ask_server() -> None:
         ill = re.search(r"(?:too many |error code )(5\d\d|429)", said)
         if ill:
             raise StoreError(f"The store {uri} answers with error {ill[1]}; see its log, or wait.") from error
+        if not isinstance(error, mlflow.MlflowException):
+            raise StoreRefusalError(f"The store {uri} cannot be used ({_answer(said)}).") from error
         raise StoreError(f"The store {uri} does not answer; start its server or choose another STORE.") from error
 
 

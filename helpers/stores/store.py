@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -13,10 +14,12 @@ from filelock import FileLock
 from helpers.stores import StoreError, StoreRefusalError
 from helpers.stores.experiments import make_experiments
 from helpers.stores.folder import make_database, try_writing
-from helpers.stores.place import DEFAULT_STORE, SQLITE, database_of, is_address
+from helpers.stores.place import DEFAULT_STORE, SQLITE, database_of, is_address, names_before
 from helpers.stores.server import ask_server
 from helpers.surroundings import environment, take_hold
+from helpers.trials import put_before
 
+_stores: dict[str, str] = {}  # what use_store was given for each address in which names begin with something
 _left: dict[str, str | None] = {}  # addresses that use_store left in MLFLOW_TRACKING_URI, and what stood there before
 
 
@@ -24,11 +27,12 @@ def use_store(store: str) -> None:
     """Point MLflow at a store and make it ready: its database, and one experiment for each architecture.
 
     store is a folder, relative to notebooks/, which gets a SQLite database and an artifacts folder, or any MLflow
-    tracking URI. Where it is DEFAULT_STORE, the environment's MLFLOW_TRACKING_URI wins. What else the environment and
-    start-up files tell MLflow is out of the way until surroundings.give_back; its own messages and its usage reports
-    are switched off, and models that hold pickles are refused. A folder that is read-only and has a database can be
-    read. Raises OSError when the folder cannot be made, ValueError when MLflow could not find its way back to it,
-    StoreError when it was moved, when one of its experiments was deleted, or when no server answers.
+    tracking URI, after which a # may tell what names begin with there (place.names_before). Where it is DEFAULT_STORE,
+    the environment's MLFLOW_TRACKING_URI wins. What else the environment and start-up files tell MLflow is out of the
+    way until surroundings.give_back; its own messages and its usage reports are switched off, and models that hold
+    pickles are refused. A folder that is read-only and has a database can be read. Raises OSError when the folder
+    cannot be made, ValueError when MLflow could not find its way back to it, StoreError when it was moved, when one of
+    its experiments was deleted, or when no server answers.
     """
     with opened(store) as (folder, is_ours):
         make_experiments(folder, is_ours)
@@ -51,13 +55,38 @@ def opened(store: str) -> Iterator[tuple[Path | None, bool]]:
     writable = database is not None and os.access(database.parent, os.W_OK)
     with FileLock(database.parent / "mlflow.lock") if writable else nullcontext():
         with environment({"MLFLOW_TRACKING_URI": wished}):  # MLflow's own is no wish that a later call should find
-            mlflow.set_tracking_uri(make_database(database) if database else place)
             mlflow.set_registry_uri("")  # the registry is the store's own, whatever was chosen before
-            if database is None:
-                ask_server()
-        if database is None and place != wished:  # the plugins of some services look for it there alone
-            os.environ["MLFLOW_TRACKING_URI"], _left[place] = place, wished
+            if database:
+                mlflow.set_tracking_uri(make_database(database))
+                put_before()
+            else:
+                _use_address(place)
+        address = mlflow.get_tracking_uri()
+        if database is None and address != wished:  # the plugins of some services look for it there alone
+            os.environ["MLFLOW_TRACKING_URI"], _left[address] = address, wished
         yield database and database.parent, not is_address(place)
+
+
+def _use_address(place: str) -> None:
+    import mlflow
+
+    address, before = names_before(place)
+    # Unity Catalog has models alone; the runs are in the workspace.
+    tracking = re.sub("^databricks-uc", "databricks", address, flags=re.IGNORECASE)
+    mlflow.set_tracking_uri(tracking)
+    if tracking != address:
+        mlflow.set_registry_uri(address)
+    ask_server()
+    put_before(**before)
+    _stores[tracking] = place
+
+
+def store_in_use() -> str:
+    """The STORE in use, for a process that is to use it, too."""
+    import mlflow
+
+    uri = mlflow.get_tracking_uri()
+    return _stores.get(uri, uri)
 
 
 def _quiet_mlflow() -> ModuleType:

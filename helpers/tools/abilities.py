@@ -5,6 +5,7 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +18,14 @@ from helpers.registry import log_folder
 from helpers.stores import StoreError
 from helpers.stores.store import opened
 from helpers.tools.serve import chosen_store
+from helpers.trials import experiment_name, model_name
+
+
+class Made(SimpleNamespace):
+    """What was made so far, for the steps that come after."""
+
+    def __getattr__(self, name: str) -> object:
+        raise LookupError(f"not tried, for want of: {name}")
 
 
 def abilities(store: str) -> pd.Series:
@@ -26,70 +35,76 @@ def abilities(store: str) -> pd.Series:
     """
     with opened(store) as (folder, _):
         place = folder / "abilities" if folder else None
-    made = SimpleNamespace(client=mlflow.MlflowClient(), name=f"abilities-{uuid.uuid4().hex[:8]}", place=place)
+    word = f"abilities-{uuid.uuid4().hex[:8]}"
+    made = Made(client=mlflow.MlflowClient(), home=experiment_name(word), name=model_name(word), place=place)
     found = pd.Series({what: _answer(attempt, made) for what, attempt in {**USES, **DELETIONS}.items()})
     if place:  # MLflow deletes no files
         shutil.rmtree(place, ignore_errors=True)
     return found
 
 
-def _answer(attempt: Callable[[SimpleNamespace], object], made: SimpleNamespace) -> str:
+def _answer(attempt: Callable[[Made], object], made: Made) -> str:
     try:
         return "yes" if attempt(made) is not False else "no: it gives something else back"
+    except LookupError as error:
+        return str(error)
     except Exception as error:  # a plugin of a service raises its own
         return f"no: {type(error).__name__}: {str(error).partition(chr(10))[0][:80]}"
 
 
-def _experiment(made: SimpleNamespace) -> bool:
-    made.experiment = made.client.create_experiment(made.name, made.place and made.place.as_uri())
-    return made.client.get_experiment_by_name(made.name).experiment_id == made.experiment
+def _experiment(made: Made) -> bool:
+    made.experiment = made.client.create_experiment(made.home, made.place and made.place.as_uri())
+    return made.client.get_experiment_by_name(made.home).experiment_id == made.experiment
 
 
-def _run(made: SimpleNamespace) -> bool:
+def _run(made: Made) -> bool:
     made.run = made.client.create_run(made.experiment, tags={"trial": "first"}).info.run_id
     made.client.log_metric(made.run, "val_brier", 0.2)
     found = made.client.search_runs([made.experiment], "metrics.val_brier >= 0", order_by=["metrics.val_brier ASC"])
     return [run.info.run_id for run in found] == [made.run]
 
 
-def _artifact(made: SimpleNamespace) -> bool:
+def _artifact(made: Made) -> bool:
     made.client.log_text(made.run, "kept", "kept.txt")
     return mlflow.artifacts.load_text(f"runs:/{made.run}/kept.txt") == "kept"
 
 
-def _model(made: SimpleNamespace) -> None:
+def _model(made: Made) -> None:
     example = pd.DataFrame({"x": [0.5]})
     with tempfile.TemporaryDirectory() as folder:
         Model(signature=infer_signature(example, example)).save(str(Path(folder) / MLMODEL_FILE_NAME))
         made.uri = log_folder(made.run, Path(folder))
 
 
-def _logged_model(made: SimpleNamespace) -> None:
+def _logged_model(made: Made) -> None:
     if not made.uri.startswith("models:/"):
-        raise LookupError("a model is kept among the artifacts of its run")
+        raise LookupError("no: a model is kept among the artifacts of its run")
 
 
-def _version(made: SimpleNamespace) -> None:
+def _version(made: Made) -> None:
     made.version = mlflow.register_model(made.uri, made.name, tags={"trial": "first"}).version
 
 
-def _finds(query: str) -> Callable[[SimpleNamespace], bool]:
-    def attempt(made: SimpleNamespace) -> bool:
+def _finds(query: str) -> Callable[[Made], bool]:
+    def attempt(made: Made) -> bool:
         found = made.client.search_model_versions(query.format(made=made))
         return [(version.name, str(version.version)) for version in found] == [(made.name, str(made.version))]
 
     return attempt
 
 
-def _alias(made: SimpleNamespace) -> bool:
+def _alias(made: Made) -> bool:
     made.client.set_registered_model_alias(made.name, "champion", made.version)
     return str(made.client.get_model_version_by_alias(made.name, "champion").version) == str(made.version)
 
 
-def _copy(made: SimpleNamespace) -> bool:
-    copy = made.client.copy_model_version(f"models:/{made.name}/{made.version}", f"{made.name}-copy")
-    made.client.delete_registered_model(copy.name)
-    return copy.run_id == made.run
+def _copy(made: Made) -> bool:
+    name = f"{made.name}-copy"
+    try:
+        return made.client.copy_model_version(f"models:/{made.name}/{made.version}", name).run_id == made.run
+    finally:
+        with suppress(mlflow.MlflowException):  # a copy that fails may leave its model, and may not
+            made.client.delete_registered_model(name)
 
 
 USES = {

@@ -34,10 +34,14 @@ def start_sweep(url: str) -> subprocess.Popen:
     return process
 
 
-@pytest.mark.parametrize("cut", [True, False], ids=["cut connection", "503"])
-def test_an_answer_that_is_lost_doubles_nothing(server, cut):
+@pytest.mark.parametrize(
+    ("cut", "unknown"),
+    [(True, None), (False, None), (True, "/logged-models")],
+    ids=["cut connection", "503", "cut connection, models among the artifacts"],
+)
+def test_an_answer_that_is_lost_doubles_nothing(server, cut, unknown):
     proxy = Proxy(server)
-    proxy.cut = cut
+    proxy.cut, proxy.unknown = cut, unknown
     proxy.lose = "POST /api/2.0/mlflow/experiments/create"
     use_store(proxy.url)
     assert proxy.lose is None

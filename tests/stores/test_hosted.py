@@ -12,10 +12,12 @@ from mlflow.protos.databricks_pb2 import (
 )
 
 from helpers import candidates, registry
-from helpers.stores.hosted import either
+from helpers.stores.client import Client, alias_uri
+from helpers.stores.hosted import either, lacks
 from helpers.stores.store import use_store
 from helpers.sweep import run_sweep, run_trial
-from tests.support.services import OldTracking, UnityRegistry, service
+from helpers.trials import product_name
+from tests.support.services import PROFILES, address, in_this_process
 from tests.support.work import SPLIT, trials
 
 
@@ -71,13 +73,14 @@ def test_a_store_without_logged_models_keeps_them_among_the_runs_artifacts(store
     assert (label.run_id, label.model_id) == (version.run_id, None)
 
 
-def test_finding_and_selecting_need_no_more_than_a_search_by_name_or_by_run(tmp_path):
+@pytest.mark.parametrize("scheme", PROFILES)
+def test_the_sweep_finds_its_trials_and_the_best_on_any_service(scheme, tmp_path):
     three = trials()[:3]
-    with service("unity", tmp_path, OldTracking, UnityRegistry) as address:
-        use_store(address)
+    with in_this_process():
+        use_store(address(scheme, tmp_path))
         first = run_sweep(three, SPLIT)
         assert first["outcome"].tolist() == ["trained"] * 3
-        assert run_sweep(three, SPLIT)["outcome"].tolist() == ["found"] * 3
+        assert run_sweep(three, SPLIT, n_jobs=1)["outcome"].tolist() == ["found"] * 3
         board = candidates.leaderboard(three[0].data)
         assert sorted(zip(board["model"], board["version"], strict=True)) == sorted(
             zip(first["model"], first["version"], strict=True)
@@ -85,3 +88,40 @@ def test_finding_and_selecting_need_no_more_than_a_search_by_name_or_by_run(tmp_
         best = candidates.best_version(three[0].data)
         assert (best.name, int(best.version)) == (board.iloc[0]["model"], board.iloc[0]["version"])
         assert registry.load(best).predict(SPLIT.validation).std() > 0
+
+
+@pytest.mark.parametrize("scheme", PROFILES)
+def test_an_alias_is_set_moved_back_and_deleted_on_any_service(scheme, tmp_path):
+    with in_this_process():
+        use_store(address(scheme, tmp_path))
+        versions = [run_trial(trial, SPLIT) for trial in trials()[:2]]
+        client, name = Client(), versions[0].name
+        copies = [client.copy_model_version(f"models:/{name}/{v.version}", product_name()) for v in versions]
+        assert [registry.find_copy(version, product_name()).version for version in versions] == [
+            copy.version for copy in copies
+        ]
+        for copy in (*copies, copies[0]):
+            client.set_registered_model_alias(copy.name, "champion", copy.version)
+            pointed = client.get_model_version_by_alias(copy.name, "champion")
+            assert (pointed.version, pointed.run_id) == (copy.version, copy.run_id)
+            assert mlflow.models.get_model_info(alias_uri(copy.name, "champion")).run_id == copy.run_id
+        assert registry.champion(trials()[0].data).version == copies[0].version
+        client.delete_registered_model_alias(product_name(), "champion")
+        with pytest.raises(MlflowException, match="alias"):
+            client.get_model_version_by_alias(product_name(), "champion")
+        with pytest.raises(LookupError, match="no champion"):
+            registry.champion(trials()[0].data)
+
+
+@pytest.mark.parametrize("alias", ["latest", "v7", "V7", "a b", "", "a.b"])
+def test_a_word_that_cannot_be_an_alias_is_refused_everywhere_and_proves_nothing(alias, store, version, tmp_path):
+    with pytest.raises(MlflowException, match="alias"):
+        Client().set_registered_model_alias(version.name, alias, version.version)
+    assert not lacks("aliases")
+    assert "alias" not in str(registry.search_versions(f"name = '{version.name}'")[0].tags)
+
+
+def test_a_missing_alias_does_not_make_a_store_one_without(store, version):
+    with pytest.raises(MlflowException, match="alias"):
+        Client().get_model_version_by_alias(version.name, "champion")
+    assert not lacks("aliases")

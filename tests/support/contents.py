@@ -9,26 +9,27 @@ import mlflow
 from mlflow.models import Model
 
 from helpers import registry
+from helpers.stores.client import Client
 from helpers.stores.store import use_store
-from helpers.trials import CANDIDATES, PRODUCT
+from helpers.trials import experiment_names, model_names, product_name
 
 
 def contents(store: str) -> dict[str, object]:
     """All candidates, what the aliases point to, the champion's origin, score, and answers about its own example."""
     use_store(store)
-    client = mlflow.MlflowClient()
-    champion = client.get_model_version_by_alias(PRODUCT, "champion")
-    candidates = [v for name in CANDIDATES for v in client.search_model_versions(f"name = '{name}'")]
+    client, product = Client(), product_name()
+    champion = client.get_model_version_by_alias(product, "champion")
+    candidates = [v for name in model_names() for v in client.search_model_versions(f"name = '{name}'")]
     scores = [client.get_run(version.run_id).data.metrics.get("val_brier") for version in candidates]
-    aliases = client.get_registered_model(PRODUCT).aliases
+    aliases = client.get_registered_model(product).aliases or {"champion": champion.version}
     return {
         "candidates": sorted([v.name, int(v.version), v.tags["trial"], v.run_id] for v in candidates),
         "scored": all(0 < score < 1 for score in scores),
-        "products": sorted(int(version.version) for version in client.search_model_versions(f"name = '{PRODUCT}'")),
+        "products": sorted(int(version.version) for version in client.search_model_versions(f"name = '{product}'")),
         "aliases": {alias: int(version) for alias, version in aliases.items()},
         "champion": [int(champion.version), champion.run_id],
         "test_brier": client.get_run(champion.run_id).data.metrics["test_brier"],
-        "runs": len(mlflow.search_runs(experiment_names=CANDIDATES)),
+        "runs": len(mlflow.search_runs(experiment_names=experiment_names())),
         "answers": answers(registry.champion(client.get_run(champion.run_id).data.params["data"])),
     }
 

@@ -78,7 +78,10 @@ def running_server(folder: Path, python: str = sys.executable) -> Iterator[Serve
 
 
 class Proxy(http.server.ThreadingHTTPServer):
-    """Hands requests on, and loses the answer to the next one of the kind `lose`: by cutting the line, or as a 503."""
+    """Hands requests on, and loses the answer to the next one of the kind `lose`: by cutting the line, or as a 503.
+
+    What has the word `unknown` in its path is answered as by a server that does not know it.
+    """
 
     daemon_threads = True
 
@@ -89,6 +92,7 @@ class Proxy(http.server.ThreadingHTTPServer):
         self.kinds: dict[str, None] = {}
         self.lose: str | None = None
         self.cut = True
+        self.unknown: str | None = None  # what the server behind is to pass for not knowing
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
 
@@ -100,6 +104,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def hand_on(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self.server.unknown and self.server.unknown in self.path:
+            return self.reply(404, b"<title>404 Not Found</title>", "text/html")
         behind = http.client.HTTPConnection("127.0.0.1", self.server.server_port_behind, timeout=60)
         headers = {name: value for name, value in self.headers.items() if name.lower() != "host"}
         behind.request(self.command, self.path, body, headers)

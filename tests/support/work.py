@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from urllib.parse import urlparse
 
 import mlflow
 import numpy as np
@@ -14,7 +15,7 @@ from helpers.features import FEATURE_SETS, MATCHUP, OUTCOME, Split
 from helpers.models import keras
 from helpers.stores.store import use_store
 from helpers.sweep import run_sweep
-from helpers.trials import CANDIDATES, Trial, make_trials
+from helpers.trials import Trial, make_trials, model_names
 
 
 def made_up(games: int, seed: int) -> pd.DataFrame:
@@ -63,6 +64,7 @@ STAGES: dict[str, tuple[tuple[object, str], str]] = {
     "training": ((keras, "train"), "after"),
     "metric logged": ((records, "log_losses"), "after"),
     "model half copied": ((mlflow.MlflowClient, "log_model_artifacts"), "half"),
+    "folder half copied": ((mlflow.MlflowClient, "log_artifacts"), "half"),
     "logged": ((registry, "log_model"), "after"),
     "checked": ((registry, "check_reloaded"), "after"),
     "version created": ((mlflow, "register_model"), "after"),
@@ -71,12 +73,17 @@ STAGES: dict[str, tuple[tuple[object, str], str]] = {
 }
 
 
-def note_trainings(store: Path) -> None:
-    """Keep the key of every trial that is trained in a file beside the store."""
+def notes_of(store: str) -> Path:
+    """Where note_trainings writes: a file beside the folder of a store."""
+    return Path(urlparse(store).path).parent / "trained"
+
+
+def note_trainings(store: str) -> None:
+    """Keep the key of every trial that is trained."""
     honest = keras.train
 
     def train(trial: Trial, split: Split) -> keras.KerasModel:
-        with (store.parent / "trained").open("a") as file:
+        with notes_of(store).open("a") as file:
             file.write(f"{trial.key}\n")
         return honest(trial, split)
 
@@ -86,7 +93,7 @@ def note_trainings(store: Path) -> None:
 def whole(store: str, count: int = 9) -> None:
     """Assert that a store holds every trial once, loadable and scored, and nothing half done."""
     use_store(store)
-    versions = [v for name in CANDIDATES for v in mlflow.search_model_versions(filter_string=f"name = '{name}'")]
+    versions = [v for name in model_names() for v in registry.search_versions(f"name = '{name}'")]
     assert len(versions) == count
     assert len({version.tags["trial"] for version in versions}) == count
     for version in versions:
@@ -95,7 +102,8 @@ def whole(store: str, count: int = 9) -> None:
         assert run.info.status == "FINISHED"
         score = ((answers - SPLIT.validation[OUTCOME]) ** 2).mean()
         assert np.isclose(run.data.metrics["val_brier"], score, atol=1e-6)
-        assert mlflow.get_logged_model(version.source.removeprefix("models:/")).status == "READY"
+        if version.source.startswith("models:/"):
+            assert mlflow.get_logged_model(version.source.removeprefix("models:/")).status == "READY"
     running = mlflow.search_runs(search_all_experiments=True, filter_string="attributes.status = 'RUNNING'")
     assert running.empty
 
@@ -106,8 +114,8 @@ if __name__ == "__main__":
 
     if len(sys.argv) > 2:
         die_at(sys.argv[2])
-    if "://" not in sys.argv[1]:
-        note_trainings(Path(sys.argv[1]))
+    if not sys.argv[1].startswith("http"):
+        note_trainings(sys.argv[1])
     use_store(sys.argv[1])
     print("ready", flush=True)
     outcomes = run_sweep(trials(), SPLIT)

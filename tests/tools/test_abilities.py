@@ -7,6 +7,7 @@ from mlflow.protos.databricks_pb2 import FEATURE_DISABLED
 
 from helpers.tools.abilities import DELETIONS, USES, abilities
 from tests.support.server import running_server
+from tests.support.services import address, in_this_process
 
 ALL = [*USES, *DELETIONS]
 
@@ -49,3 +50,32 @@ def test_a_store_that_cannot_be_opened_is_an_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="file"):
         abilities(str(tmp_path / "file" / "store"))
+
+
+@pytest.mark.parametrize(
+    ("scheme", "lacking"),
+    [
+        ("like-unity", {"versions by LIKE", "versions by a tag"}),
+        (
+            "like-azureml",
+            {"logged models of MLflow 3", "versions by LIKE", "versions by a tag", "aliases", "copies of versions"},
+        ),
+        ("like-fabric", {"logged models of MLflow 3", "aliases"}),
+    ],
+)
+def test_what_each_service_lacks_is_told(scheme, lacking, tmp_path):
+    with in_this_process():
+        found = abilities(address(scheme, tmp_path))
+        assert set(found[found != "yes"].index) == lacking
+        assert what_is_there() == (set(), [])
+
+
+def test_what_comes_after_a_step_that_failed_was_not_tried(tmp_path, monkeypatch):
+    def refuse(*_: object, **__: object) -> None:
+        raise MlflowException("no runs", FEATURE_DISABLED)
+
+    monkeypatch.setattr("mlflow.MlflowClient.create_run", refuse)
+    found = abilities(str(tmp_path / "store"))
+    assert found["runs, sorted by a metric"] == "no: MlflowException: no runs"
+    assert found["artifacts"] == found["deleting a run"] == "not tried, for want of: run"
+    assert found["deleting an experiment"] == "yes"
