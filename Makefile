@@ -33,7 +33,7 @@ faults: .venv/ready
 
 # Makes environments of other MLflows and Pythons and runs the notebooks in them: a quarter of an hour and more.
 versions: .venv/ready
-	@$(with_index) $(python) -m pytest -n 2 tests/versions
+	@$(with_index) $(python) -m pytest -n 2 --durations 20 tests/versions
 
 bench: .venv/ready
 	$(python) -m tests.benchmarks

@@ -1,91 +1,21 @@
 """The notebooks on other MLflows: in environments that uv makes, across servers of another version, on older stores."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
-import tomllib
-from functools import cache
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
-from tests.conftest import ROOT
 from tests.support.server import running_server
-from tests.test_notebooks import SMALL
+from tests.versions.chain import ENVIRONMENTS, chain, check, contents, python_of, run
 
-ENVIRONMENTS = tomllib.loads((Path(__file__).parent / "environments.toml").read_text())
 OLDEST, *NEWER = ENVIRONMENTS
-HOME = Path(sys.prefix) / "versions"  # of the environments
-CHAIN = """
-import json, sys
-from pathlib import Path
-from helpers.tools.execute import execute_notebooks
-execute_notebooks(Path(sys.argv[1]), json.loads(sys.argv[2]))
-"""
-
-
-def python_of(name: str) -> str:
-    """The Python of an environment, which is made where it is missing or its list has changed."""
-    if name == "lock":
-        return sys.executable
-    folder, wanted = HOME / name, ENVIRONMENTS[name]
-    python, made = folder / "bin" / "python", folder / "made-of"
-    made_of = json.dumps(wanted) + (ROOT / "pyproject.toml").read_text()
-    HOME.mkdir(exist_ok=True)
-    with FileLock(HOME / "lock"):
-        if not made.exists() or made.read_text() != made_of:
-            (HOME / "overrides.txt").write_text("tensorflow; python_version < '3'\n")  # tensorflow-cpu does as well
-            run("uv", "venv", "--quiet", "--clear", "--python", wanted["python"], str(folder))
-            packages = [*wanted["packages"], "tensorflow-cpu", "-e", str(ROOT)]
-            overrides = ["--overrides", str(HOME / "overrides.txt")]
-            run("uv", "pip", "install", "--quiet", "--python", str(python), *overrides, *packages)
-            made.write_text(made_of)
-    return str(python)
-
-
-def run(command: str, *arguments: str) -> str:
-    """What a command prints; its errors are shown if it fails."""
-    found = shutil.which(command, path=f"{Path(sys.prefix) / 'bin'}{os.pathsep}{os.environ['PATH']}")
-    done = subprocess.run([found, *arguments], cwd=ROOT, env=every_python(), capture_output=True, text=True)
-    assert done.returncode == 0, f"{command} {' '.join(arguments)}\n{done.stdout[-2000:]}\n{done.stderr[-6000:]}"
-    return done.stdout
-
-
-@cache
-def every_python() -> dict[str, str]:
-    """This environment, in which pyenv, where there is one, lets uv find all the Pythons that it has."""
-    if not shutil.which("pyenv"):
-        return dict(os.environ)
-    pythons = subprocess.run(["pyenv", "versions", "--bare"], capture_output=True, text=True, check=True).stdout
-    return {**os.environ, "PYENV_VERSION": ":".join(pythons.split())}
-
-
-def chain(name: str, store: str, output: Path) -> dict:
-    """Run all notebooks in an environment, and give back what its store holds then."""
-    run(python_of(name), "-c", CHAIN, str(output), json.dumps({**SMALL, "STORE": store}))
-    assert not [path for path in output.glob("*.ipynb") if "alembic" in path.read_text()], "a wall of logs"
-    return contents(name, store)
-
-
-def contents(name: str, store: str) -> dict:
-    return json.loads(run(python_of(name), "-m", "tests.support.contents", store).splitlines()[-1])
 
 
 def what(name: str) -> str:
     """An environment in a word or two, for the README's table."""
     return ENVIRONMENTS[name]["what"] if name in ENVIRONMENTS else "the lock"
-
-
-def check(held: dict) -> None:
-    names = [name for name, *_ in held["candidates"]]
-    assert sorted(names.count(name) for name in set(names)) == [3, 3, 3]
-    assert held["scored"]
-    assert held["aliases"] == {"champion": 1}
-    assert held["products"] == [1, 2]
-    assert held["runs"] == 10
 
 
 @pytest.fixture(scope="session")
