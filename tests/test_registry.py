@@ -38,6 +38,24 @@ def test_the_signature_names_the_columns(version, split, columns):
     assert {str(kind) for kind in inputs.input_types()} == {"DataType.double"}
 
 
+# What Microsoft's pages on PREDICT and on model endpoints want of a model.
+WANTED_BY_FABRIC = {
+    "a flavour of both lists, Keras in TensorFlow's": lambda info: info.flavors["tensorflow"]["model_type"] == "keras",
+    "a signature, with inputs and outputs": lambda info: info.signature.inputs and info.signature.outputs,
+    "inputs that are no tensors": lambda info: not info.signature.inputs.is_tensor_spec(),
+    "outputs that are no tensors": lambda info: not info.signature.outputs.is_tensor_spec(),
+    "columns that PREDICT can match by their names": lambda info: info.signature.inputs.has_input_names(),
+    "no package of a private index": lambda info: set(registry.PACKAGES) == PUBLIC,
+}
+PUBLIC = {"mlflow", "tensorflow", "keras", "numpy", "pandas"}
+
+
+@pytest.mark.parametrize("condition", WANTED_BY_FABRIC)
+def test_a_model_is_what_fabric_wants_for_predict_and_for_endpoints(version, condition):
+    info = mlflow.models.get_model_info(f"models:/{version.name}/{version.version}")  # by number, as PREDICT asks
+    assert WANTED_BY_FABRIC[condition](info)
+
+
 def test_a_loaded_model_finds_columns_by_name_and_refuses_what_lacks_one(version, split, columns):
     games = split.validation[columns]
     kept = records.load_predictions(version.run_id)["Prediction"]
