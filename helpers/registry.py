@@ -32,18 +32,19 @@ def log_model(run_id: str, fitted: FittedModel, games: pd.DataFrame) -> str:
     would otherwise start a second Python to find them out, 10 s a model. mlflow.tensorflow.log_model would besides load
     the model and try the example, which takes longer than the rest, and check_reloaded does it better.
     """
-    tried, answers = games[fitted.columns], fitted.predict(games)[:, None]
+    tried, answers = games[fitted.columns], fitted.predict(games)
     with tempfile.TemporaryDirectory() as parent:
         folder = Path(parent) / "model"
         mlflow.tensorflow.save_model(
             fitted.model,
             folder,
-            signature=infer_signature(tried.to_numpy("float32"), answers),
+            signature=infer_signature(tried.to_numpy("float32"), answers[:, None]),
             input_example=tried.head(3),
             pip_requirements=requirements(),
         )
-        # The flavour takes tensor signatures alone, which would score shuffled columns without a word.
-        mlflow.models.set_signature(str(folder), infer_signature(tried, answers))
+        # The flavour takes tensor signatures alone, which would score shuffled columns without a word, and which
+        # Microsoft Fabric's endpoints refuse, be it for what comes out.
+        mlflow.models.set_signature(str(folder), infer_signature(tried, pd.Series(answers)))
         return log_folder(run_id, folder)
 
 
