@@ -32,14 +32,15 @@ def prose(cells: list) -> str:
 def calls(cells: list) -> tuple[int, int]:
     """How many calls the code cells make into MLflow and into helpers, by the names that they import from there.
 
-    What an assignment gets from MLflow, a client or a loaded model, is MLflow's too; what helpers give back is mostly a
-    table of pandas.
+    What an assignment gets from MLflow, a client or a loaded model, is MLflow's too, and so is the Client of helpers,
+    which is MLflow's own class with a few of its calls mended; what helpers give back is mostly a table of pandas.
     """
     tree = ast.parse("\n".join(cell.source for cell in cells if cell.cell_type == "code"))
     owner = {"mlflow": "mlflow"}
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
             owner |= dict.fromkeys((alias.name for alias in node.names), node.module.split(".")[0])
+    owner["Client"] = "mlflow"
     for node in ast.walk(tree):
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
             name = getattr(node.targets[0], "id", "")
