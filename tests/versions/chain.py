@@ -37,8 +37,9 @@ def python_of(name: str) -> str:
             (HOME / "overrides.txt").write_text("tensorflow; python_version < '3'\n")  # tensorflow-cpu does as well
             run("uv", "venv", "--quiet", "--clear", "--python", wanted["python"], str(folder))
             packages = [*wanted["packages"], "tensorflow-cpu", "-e", str(ROOT)]
-            overrides = ["--overrides", str(HOME / "overrides.txt")]
-            run("uv", "pip", "install", "--quiet", "--python", str(python), *overrides, *packages)
+            # Compiled: where Python may write no bytecode, as in many containers, each kernel would do it anew.
+            how = ["--quiet", "--compile-bytecode", "--overrides", str(HOME / "overrides.txt")]
+            run("uv", "pip", "install", "--python", str(python), *how, *packages)
             made.write_text(made_of)
     return str(python)
 
