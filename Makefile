@@ -46,7 +46,7 @@ ui: .venv/ready
 
 # Tries out what the store of STORE can do, and leaves nothing in it.
 abilities: .venv/ready
-	$(python) -m helpers.tools.abilities
+	$(python) -m tests.abilities
 
 lint: .venv/ready
 	$(python) -m ruff check .

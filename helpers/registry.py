@@ -18,8 +18,7 @@ from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 
 from helpers.models.fitted import FittedModel
 from helpers.models.keras import KerasModel, steady_keras
-from helpers.stores.client import Client, whole
-from helpers.stores.hosted import either
+from helpers.stores.hosted import Client, either, whole
 from helpers.trials import Trial, make_trial, plain, product_name
 
 PACKAGES = ("mlflow", "tensorflow", "keras", "numpy", "pandas")

@@ -18,14 +18,14 @@ STOREYS = """
     helpers.simulate helpers.features helpers.bracket helpers.scoring helpers.plots
     helpers.sources helpers.baselines helpers.models helpers.stores
     helpers.models.fitted helpers.stores.place helpers.stores.server helpers.stores.hosted
-    helpers.models.keras helpers.stores.folder helpers.stores.client
+    helpers.models.keras helpers.stores.folder
     helpers.stores.experiments
     helpers.stores.store
     helpers.claims helpers.records helpers.registry
     helpers.candidates helpers.sweep helpers.explore
     helpers.tools
     helpers.tools.execute helpers.tools.serve helpers.tools.reference
-    helpers.tools.outputs helpers.tools.book helpers.tools.abilities
+    helpers.tools.outputs helpers.tools.book
 """
 STOREY = {name: height for height, line in enumerate(STOREYS.split("\n")) for name in line.split()}
 GAMES = ("games", "simulate", "sources", "features", "bracket", "scoring", "baselines")

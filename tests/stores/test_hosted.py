@@ -12,8 +12,7 @@ from mlflow.protos.databricks_pb2 import (
 )
 
 from helpers import candidates, registry
-from helpers.stores.client import Client, alias_uri
-from helpers.stores.hosted import either, lacks
+from helpers.stores.hosted import Client, alias_uri, either, lacks
 from helpers.stores.store import use_store
 from helpers.sweep import run_sweep, run_trial
 from helpers.trials import product_name

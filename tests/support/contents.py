@@ -9,7 +9,7 @@ import mlflow
 from mlflow.models import Model
 
 from helpers import registry
-from helpers.stores.client import Client
+from helpers.stores.hosted import Client
 from helpers.stores.store import use_store
 from helpers.trials import experiment_names, model_names, product_name
 

@@ -5,7 +5,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import FEATURE_DISABLED
 
-from helpers.tools.abilities import DELETIONS, USES, abilities
+from tests.abilities import DELETIONS, USES, abilities
 from tests.support.server import running_server
 from tests.support.services import address, in_this_process
 
