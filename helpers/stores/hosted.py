@@ -106,7 +106,8 @@ class Client(mlflow.MlflowClient):
         except mlflow.MlflowException as error:
             if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
                 raise
-        return self.create_model_version(dst_name, original.source, original.run_id, tags=original.tags)
+        tags = {tag: value for tag, value in original.tags.items() if not tag.startswith("alias_")}
+        return self.create_model_version(dst_name, original.source, original.run_id, tags=tags)
 
 
 def alias_uri(name: str, alias: str) -> str:

@@ -112,6 +112,16 @@ def test_an_alias_is_set_moved_back_and_deleted_on_any_service(scheme, tmp_path)
             registry.champion(trials()[0].data)
 
 
+def test_an_alias_stays_with_its_model_where_it_is_a_tag_and_the_version_is_copied(tmp_path):
+    with in_this_process():
+        use_store(address("like-azureml", tmp_path))
+        version = run_trial(trials()[0], SPLIT)
+        Client().set_registered_model_alias(version.name, "champion", version.version)
+        Client().copy_model_version(f"models:/{version.name}/{version.version}", product_name())
+        with pytest.raises(MlflowException, match=f"{product_name()} has no alias champion"):
+            Client().get_model_version_by_alias(product_name(), "champion")
+
+
 @pytest.mark.parametrize("alias", ["latest", "v7", "V7", "a b", "", "a.b"])
 def test_a_word_that_cannot_be_an_alias_is_refused_everywhere_and_proves_nothing(alias, store, version, tmp_path):
     with pytest.raises(MlflowException, match="alias"):
