@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
@@ -28,10 +29,13 @@ def make_database(database: Path) -> str:
     """The address of a database, which is made under another name and renamed when it is whole.
 
     MLflow needs seconds for it; killed in their midst, or met by a second process, it would leave a broken file.
-    Raises StoreError where another MLflow made the database: this one may upgrade it unasked, and for good.
+    Raises StoreError where another MLflow made the database, as this one may upgrade it unasked, and for good, and
+    where Alembic is missing, as beside mlflow-skinny.
     """
     import mlflow
 
+    if not find_spec("alembic"):
+        raise StoreError("A folder as STORE wants the package alembic, which mlflow-skinny does not bring: install it.")
     partial = database.with_name(f"{database.name}.partial")
     if not database.exists():
         try_writing(database.parent)

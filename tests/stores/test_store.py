@@ -8,10 +8,11 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mlflow.tracking._tracking_service.utils import _tracking_store_registry
 
 from helpers import NOTEBOOKS
-from helpers.stores.place import is_address
-from helpers.stores.store import use_store
+from helpers.stores import StoreError
+from helpers.stores.place import is_address, names_before
+from helpers.stores.store import opened, store_in_use, use_store
 from helpers.sweep import run_sweep
-from helpers.trials import CANDIDATES
+from helpers.trials import CANDIDATES, experiment_names, model_names, product_name
 from tests.support.work import SPLIT, trials, whole
 
 
@@ -97,6 +98,49 @@ def test_an_address_without_a_scheme_or_in_quotes_is_no_folder(place):
     with pytest.raises(ValueError, match="is neither a folder nor an address such as http://127"):
         use_store(place)
     assert set(NOTEBOOKS.iterdir()) == before
+
+
+def test_beside_mlflow_skinny_the_missing_part_of_a_folder_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("helpers.stores.folder.find_spec", lambda name: None)
+    with pytest.raises(StoreError, match="wants the package alembic, which mlflow-skinny does not bring: install it"):
+        use_store(str(tmp_path / "store"))
+
+
+@pytest.mark.parametrize(
+    ("place", "address", "before"),
+    [
+        ("http://a/b", "http://a/b", ("", "")),
+        ("databricks-uc#models=main.sports.", "databricks-uc", ("", "main.sports.")),
+        ("http://a#experiments=/Users/a b@c.d/", "http://a", ("/Users/a b@c.d/", "")),
+        ("arn:aws:x#experiments=ours-&models=ours_", "arn:aws:x", ("ours-", "ours_")),
+    ],
+)
+def test_what_names_begin_with_follows_the_address(place, address, before):
+    assert is_address(place)
+    assert names_before(place) == (address, dict(zip(("experiments", "models"), before, strict=True)))
+
+
+@pytest.mark.parametrize("said", ["models", "models=a'b", "model=a.", "models=a.&experiments=/b/", "x", "models=a b"])
+def test_anything_else_after_the_address_is_refused(said):
+    with pytest.raises(ValueError, match="only experiments=... and, after an &, models=... may follow the #"):
+        use_store(f"http://127.0.0.1:1#{said}")
+
+
+def test_unity_catalog_has_the_models_and_the_workspace_has_the_runs(monkeypatch):
+    """And of the names nothing is left where a later store wants none."""
+    monkeypatch.setattr("helpers.stores.store.ask_server", lambda: None)
+    given = "databricks-uc://profile#experiments=/Users/ann/&models=main.sports."
+    with opened(given):
+        assert (mlflow.get_tracking_uri(), mlflow.get_registry_uri()) == ("databricks://profile", given.split("#")[0])
+        assert os.environ["MLFLOW_TRACKING_URI"] == "databricks://profile"
+        assert (experiment_names()[0], product_name()) == (
+            "/Users/ann/march-madness-small",
+            "main.sports.march-madness",
+        )
+        assert store_in_use() == given
+    with opened("http://127.0.0.1:1"):
+        assert (experiment_names(), model_names()) == (CANDIDATES, CANDIDATES)
+        assert mlflow.get_registry_uri() == "http://127.0.0.1:1"
 
 
 ADDRESSES = ["http://a", "https://a/b", "sqlite:///a.db", "databricks", "databricks-uc", "databricks://profile"]

@@ -34,7 +34,8 @@ def python_of(name: str) -> str:
     HOME.mkdir(exist_ok=True)
     with FileLock(HOME / "lock"):
         if not made.exists() or made.read_text() != made_of:
-            (HOME / "overrides.txt").write_text("tensorflow; python_version < '3'\n")  # tensorflow-cpu does as well
+            without = ["tensorflow", *wanted.get("without", ())]  # tensorflow-cpu does as well
+            (HOME / "overrides.txt").write_text("".join(f"{package}; python_version < '3'\n" for package in without))
             run("uv", "venv", "--quiet", "--clear", "--python", wanted["python"], str(folder))
             packages = [*wanted["packages"], "tensorflow-cpu", "-e", str(ROOT)]
             # Compiled: where Python may write no bytecode, as in many containers, each kernel would do it anew.
