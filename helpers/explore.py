@@ -51,5 +51,6 @@ def candidate(run_id: str, architecture: str, names: pd.Series) -> tuple[Axes, t
     worst = worst_games(records.load_predictions(run_id))
     worst = worst.assign(Team1=worst["Team1"].map(names), Team2=worst["Team2"].map(names))
     shown = worst[["Season", "Team1", "Team2", "Team1Won", "Prediction", "error"]]
-    table = tables.show(shown, "The five games that cost it most (error is squared)", {"Prediction": 2, "error": 2})
+    caption = "The five games that cost it most: its chance for Team1, and the squared error"
+    table = tables.show(shown, caption, {"Prediction": 2, "error": 2})
     return plots.loss_curves(records.load_losses(run_id), architecture), table

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyBboxPatch
+from matplotlib.patheffects import withStroke
 
 from helpers.games import LEAGUES
 from helpers.trials import ARCHITECTURES
@@ -116,10 +117,10 @@ def scores(table: pd.DataFrame, best_possible: float | None, title: str) -> Axes
     for place, row in enumerate(table.itertuples()):
         axes.plot([row.low, row.high], [place, place], color=GREY, lw=1.5)
         axes.plot(row.all, place, "o", color=BLUE)
-        _note(axes, f"{row.all:.3f}", (row.high, place), (6, -4))
+        _note(axes, f"{row.all:.4f}", (row.high, place), (6, -4))
     if best_possible is not None:
         axes.axvline(best_possible, color=RED, ls="--", lw=1.2)
-        words = f"best possible on average: {best_possible:.3f}"
+        words = f"true probabilities, on average: {best_possible:.4f}"
         _note(axes, words, (best_possible, len(table) - 0.5), (4, 0), color=RED)
     axes.margins(x=0.1)
     axes.set_yticks(range(len(table)), [fill(name, 22) for name in table.index])
@@ -135,7 +136,7 @@ def loss_curves(curves: pd.DataFrame, architecture: str, axes: Axes | None = Non
     axes.plot(curves.index, curves["validation"], color=colour, label="validation")
     best = curves["validation"].idxmin()
     axes.plot(best, curves.loc[best, "validation"], "o", color=RED, label=f"kept: epoch {best}")
-    axes.set(xlabel="epoch", ylabel="loss (mean squared error)", title="Loss, epoch by epoch")
+    axes.set(xlabel="epoch", ylabel="loss (mean squared error)", title=f"Loss, epoch by epoch: {architecture}")
     axes.locator_params(nbins=5)  # each number on an axis takes a millisecond, and the sweep draws often
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend(frameon=False)
@@ -158,9 +159,10 @@ def loss_grid(curves: dict[tuple[str, float], pd.DataFrame]) -> np.ndarray:
     figure, lines = grid[0, 0].figure, grid[0, 0].get_lines()
     grid[-1, len(columns) // 2].set_xlabel("epoch", fontsize=9)
     figure.supylabel("loss (mean squared error)", fontsize=9)
-    figure.suptitle("Architecture and learning rate of each trial", fontsize=10)
+    figure.suptitle("Loss by architecture and learning rate; each column has its own scale", fontsize=10)
     labels = ["training", "validation", "kept epoch"]
-    figure.legend(lines, labels, ncols=3, loc="outside lower center", frameon=False, fontsize=9)
+    legend = figure.legend(lines, labels, ncols=3, loc="outside lower center", frameon=False, fontsize=9)
+    legend.legend_handles[1].set_color("black")  # each row has a colour of its own
     return grid
 
 
@@ -191,14 +193,14 @@ def leaderboard(board: pd.DataFrame, lines: dict[str, float]) -> Axes:
     """
     axes = _axes(height=1.8 + 0.34 * len(board))
     for place, row in enumerate(board[::-1].itertuples()):
-        shown, arrow = (row.val_brier, "") if row.val_brier <= ALWAYS_HALF else (ALWAYS_HALF, " →")
+        shown, arrow = (row.val_brier, "") if row.val_brier <= ALWAYS_HALF else (ALWAYS_HALF, ", off the scale →")
         axes.plot(shown, place, ms=7, ls="", **ARCHITECTURE_STYLES[row.architecture])
         _note(axes, f"{row.val_brier:.4f}{arrow}", (shown, place), (8, -3))
     for (name, score), style in zip(lines.items(), ("--", ":", "-."), strict=False):
         axes.axvline(score, color=GREY, lw=1.2, ls=style, label=f"{name}: {score:.4f}")
     axes.set_yticks(range(len(board)), _trial_names(board[::-1]))
     axes.set(xlabel="Brier score on the validation seasons (lower is better)", ylabel="architecture, learning rate")
-    axes.set_xlim(right=ALWAYS_HALF + 0.015)
+    axes.set_xlim(right=ALWAYS_HALF + 0.002)
     axes.set_title("The leaderboard")
     axes.figure.legend(frameon=False, loc="outside lower center")
     return axes
@@ -252,12 +254,12 @@ def paired_bootstrap(errors: pd.DataFrame, means: np.ndarray, interval: tuple[fl
     return grid
 
 
-def what_if(shifts: np.ndarray, chances: np.ndarray, number: str, team: str) -> Axes:
-    """How a team's chance to win moves when one of its numbers does. chances (0 to 1) belong to shifts."""
+def what_if(shifts: np.ndarray, chances: np.ndarray, number: str, team: str, rival: str) -> Axes:
+    """How a team's chance to beat another moves when one of its numbers does. chances (0 to 1) belong to shifts."""
     axes = _axes()
     axes.plot(shifts, 100 * np.asarray(chances), color=BLUE)
     axes.axvline(0, color=GREY, lw=1, ls=":")
-    axes.set(xlabel=f"{number} moved by", ylabel="chance to win (%)", ylim=(0, 100))
+    axes.set(xlabel=f"change of its {number}", ylabel=f"chance to beat {rival} (%)", ylim=(0, 100))
     axes.set_title(f"If {team} were better or worse")
     return axes
 
@@ -269,7 +271,7 @@ def reliability(bins: pd.DataFrame) -> Axes:
     """
     axes = _axes(height=4.8)
     axes.plot([0, 1], [0, 1], color=GREY, lw=1, ls=":", label="perfectly calibrated")
-    axes.vlines(bins["predicted"], bins["low"], bins["high"], color="#CCCCCC", lw=10, label="luck, 95 %")
+    axes.vlines(bins["predicted"], bins["low"], bins["high"], color="#CCCCCC", lw=10, label="where luck puts 95 %")
     axes.plot(bins["predicted"], bins["observed"], "o", ms=5, color=BLUE)
     for row in bins.itertuples():
         _note(axes, f"{row.games}", (row.predicted, row.observed), (9, -4))
@@ -312,9 +314,11 @@ def bracket(drawing: pd.DataFrame, title: str) -> Axes:
             above = drawing.loc[row.parent]
             colour = RED if row.on_path and above["on_path"] else "#B0B0B0"
             axes.plot([row.end, row.end], [row.height, above["height"]], color=colour, lw=1)
+    key = "% that the model gave it; ✓ it stood there, ✗ it did not; in colour: the likeliest winner's way"
+    axes.text(-0.6, 2**entry + 0.2, key, fontsize=8, color=GREY)
     for x, stage in drawing.groupby("x")["stage"].first().items():
         axes.text(x + 0.04, -1.6, stage, fontsize=8, color=GREY)
-    axes.set(xlim=(-0.6, entry + 1), ylim=(2**entry - 0.5, -2))
+    axes.set(xlim=(-0.6, entry + 1), ylim=(2**entry + 0.4, -2))
     axes.set_axis_off()
     axes.set_title(title)
     return axes
@@ -323,6 +327,7 @@ def bracket(drawing: pd.DataFrame, title: str) -> Axes:
 def _bracket_names(axes: Axes, row: tuple, close: bool) -> None:
     """The team above its line and its chance below; where lines stand close, all above."""
     style = {"color": RED if row.on_path else "black", "weight": "bold" if row.on_path else "normal", "fontsize": 8}
+    style["path_effects"] = [withStroke(linewidth=3, foreground="white")]  # a long name covers the next line
     chance = "" if row.chance == 1 else f"{_per_cent(row.chance)} % {TICKS[row.happened]}"
     axes.text(row.x + 0.04, row.height - 0.08, f"{row.label} {chance}" if close else row.label, va="bottom", **style)
     if not close:

@@ -99,7 +99,9 @@ FIGURES = {
     "paired_bootstrap": lambda games: plots.paired_bootstrap(
         pd.DataFrame({"winner": [0.1, 0.4], "rival": [0.2, 0.3]}), np.linspace(-0.1, 0.1, 50), (-0.09, 0.09)
     )[0],
-    "what_if": lambda games: plots.what_if(np.arange(3), np.array([0.1, 0.5, 0.9]), "Margin", "Harlminster College"),
+    "what_if": lambda games: plots.what_if(
+        np.arange(3), np.array([0.1, 0.5, 0.9]), "Margin", "Harlminster College", "Grenthwaite A&M"
+    ),
     "reliability": lambda games: plots.reliability(BINS),
     "stage_chances": lambda games: plots.stage_chances(STAGES, "Chances of the women's favourites, 2024 (%)"),
     "bracket": lambda games: plots.bracket(sixteen(games), "The women's tournament of 2024, the last sixteen"),

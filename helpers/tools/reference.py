@@ -2,6 +2,7 @@
 
 import ast
 import html
+import re
 from inspect import cleandoc
 from pathlib import Path
 
@@ -39,5 +40,6 @@ def _offered(node: ast.stmt, owner: str = "") -> list[str]:
 
 
 def _words(node: ast.Module | ast.FunctionDef | ast.ClassDef) -> str:
-    """A docstring with its own line breaks, and no sign in it read as Markdown."""
-    return f'<pre class="docstring">{html.escape(cleandoc(ast.get_docstring(node) or ""))}</pre>'
+    """A docstring in its own paragraphs, as wide as the page, and no sign in it read as Markdown."""
+    text = re.sub(r"(?<=\S)\n(?=[^\s-])", " ", cleandoc(ast.get_docstring(node) or ""))
+    return f'<pre class="docstring">{html.escape(text)}</pre>'
