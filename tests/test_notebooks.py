@@ -87,7 +87,13 @@ FOREIGN = {
     "a code of files that hold a date": r"'seal'|\b[0-9a-f]{64}\b",
 }
 # Words of the cells that show what is in the store before or after a training, which a used one tells otherwise.
-SHOWS_THE_STORE = ('"new" if found', "experiment_names=[trial.model]", "(leaderboard(", "versions[:1]", "run_sweep(")
+SHOWS_THE_STORE = (
+    '"new" if found',
+    "experiment_names=[trial.experiment]",
+    "(leaderboard(",
+    "versions[:1]",
+    "run_sweep(",
+)
 
 
 @every_notebook
