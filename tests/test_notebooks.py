@@ -90,7 +90,7 @@ FOREIGN = {
 SHOWS_THE_STORE = (
     '"new" if found',
     "experiment_names=[trial.experiment]",
-    "(leaderboard(",
+    "known = leaderboard(",
     "versions[:1]",
     "run_sweep(",
 )
