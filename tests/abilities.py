@@ -21,11 +21,15 @@ from helpers.tools.serve import chosen_store
 from helpers.trials import experiment_name, model_name
 
 
+class LackError(Exception):
+    """A step that cannot be tried, or a lack that is no error of the store's, in our own words."""
+
+
 class Made(SimpleNamespace):
     """What was made so far, for the steps that come after."""
 
     def __getattr__(self, name: str) -> object:
-        raise LookupError(f"not tried, for want of: {name}")
+        raise LackError(f"not tried, for want of: {name}")
 
 
 def abilities(store: str) -> pd.Series:
@@ -46,7 +50,7 @@ def abilities(store: str) -> pd.Series:
 def _answer(attempt: Callable[[Made], object], made: Made) -> str:
     try:
         return "yes" if attempt(made) is not False else "no: it gives something else back"
-    except LookupError as error:
+    except LackError as error:
         return str(error)
     except Exception as error:  # a plugin of a service raises its own
         return f"no: {type(error).__name__}: {str(error).partition(chr(10))[0][:80]}"
@@ -78,7 +82,7 @@ def _model(made: Made) -> None:
 
 def _logged_model(made: Made) -> None:
     if not made.uri.startswith("models:/"):
-        raise LookupError("no: a model is kept among the artifacts of its run")
+        raise LackError("no: a model is kept among the artifacts of its run")
 
 
 def _version(made: Made) -> None:

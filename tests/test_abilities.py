@@ -79,3 +79,13 @@ def test_what_comes_after_a_step_that_failed_was_not_tried(tmp_path, monkeypatch
     assert found["runs, sorted by a metric"] == "no: MlflowException: no runs"
     assert found["artifacts"] == found["deleting a run"] == "not tried, for want of: run"
     assert found["deleting an experiment"] == "yes"
+
+
+def test_an_error_of_the_stores_own_kind_is_a_no_with_its_name(tmp_path, monkeypatch):
+    """A plugin may raise a KeyError, which is a LookupError."""
+
+    def stumble(*_: object, **__: object) -> None:
+        raise KeyError("workspace")
+
+    monkeypatch.setattr("mlflow.MlflowClient.log_text", stumble)
+    assert abilities(str(tmp_path / "store"))["artifacts"] == "no: KeyError: 'workspace'"

@@ -45,9 +45,14 @@ WANTED_BY_FABRIC = {
     "inputs that are no tensors": lambda info: not info.signature.inputs.is_tensor_spec(),
     "outputs that are no tensors": lambda info: not info.signature.outputs.is_tensor_spec(),
     "columns that PREDICT can match by their names": lambda info: info.signature.inputs.has_input_names(),
-    "no package of a private index": lambda info: set(registry.PACKAGES) == PUBLIC,
+    "no package of a private index": lambda info: packages_of(info.model_uri) == PUBLIC,
 }
 PUBLIC = {"mlflow", "tensorflow", "keras", "numpy", "pandas"}
+
+
+def packages_of(model_uri: str) -> set[str]:
+    lines = Path(mlflow.pyfunc.get_model_dependencies(model_uri)).read_text().split()
+    return {line.partition("==")[0] for line in lines}
 
 
 @pytest.mark.parametrize("condition", WANTED_BY_FABRIC)
