@@ -49,7 +49,7 @@ def ask_server() -> None:
         ill = re.search(r"(?:too many |error code )(5\d\d|429)", said)
         if ill:
             raise StoreError(f"The store {uri} answers with error {ill[1]}; see its log, or wait.") from error
-        if not isinstance(error, mlflow.MlflowException):
+        if not isinstance(error, mlflow.MlflowException | OSError):  # and no fault of the network, which may pass
             raise StoreRefusalError(f"The store {uri} cannot be used ({_answer(said)}).") from error
         raise StoreError(f"The store {uri} does not answer; start its server or choose another STORE.") from error
 

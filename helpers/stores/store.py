@@ -19,7 +19,7 @@ from helpers.stores.server import ask_server
 from helpers.surroundings import environment, take_hold
 from helpers.trials import put_before
 
-_stores: dict[str, str] = {}  # what use_store was given for each address in which names begin with something
+_stores: dict[str, str] = {}  # what use_store was given for each address, with what names begin with there
 _left: dict[str, str | None] = {}  # addresses that use_store left in MLFLOW_TRACKING_URI, and what stood there before
 
 

@@ -9,6 +9,7 @@ import mlflow
 import pytest
 
 from helpers.stores import StoreError, StoreRefusalError
+from helpers.stores.server import ask_server
 from helpers.stores.store import check_store, use_store
 from helpers.sweep import run_sweep
 from tests.support.work import SPLIT, trials
@@ -112,6 +113,25 @@ def test_a_server_that_is_ill_is_quoted_and_waited_for(server, status):
     with pytest.raises(StoreError):
         check_store(patience=2)
     assert time.monotonic() - start >= 2
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind", "sentence"),
+    [
+        (ConnectionError("cut"), StoreError, "does not answer; start its server"),
+        (KeyError("tenant"), StoreRefusalError, r"cannot be used \(it says \"'tenant'\"\)"),
+    ],
+)
+def test_what_a_services_plugin_raises_is_a_sentence_and_a_fault_of_the_network_no_refusal(
+    store, monkeypatch, raised, kind, sentence
+):
+    def ask(**_: object) -> None:
+        raise raised
+
+    monkeypatch.setattr("mlflow.search_experiments", ask)
+    with pytest.raises(StoreError, match=sentence) as said:
+        ask_server()
+    assert type(said.value) is kind
 
 
 def test_a_slow_server_is_not_taken_for_a_dead_one(server):
