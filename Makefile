@@ -54,7 +54,7 @@ lint: .venv/ready
 
 # RESOLUTION=lowest-direct writes the oldest versions that pyproject.toml allows.
 lock: .venv/ready
-	.venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --all-extras --no-strip-extras --generate-hashes \
+	.venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --extra book --extra setup --extra test --no-strip-extras --generate-hashes \
 	    --no-header --no-annotate --no-emit-index-url --no-emit-find-links --resolution $(RESOLUTION) \
 	    --output-file requirements.lock pyproject.toml
 

@@ -2,30 +2,35 @@
 
 import numpy as np
 import pandas as pd
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
-from helpers.features import FEATURE_SETS, OUTCOME
+from helpers.features import FEATURE_SETS, OUTCOME, Split
+from helpers.models.sklearn import fit_logistic
 from helpers.scoring import brier_score
-from helpers.surroundings import without_autologging
 
 TEAM_NUMBERS = ["WinRatio14", "WinRatio", "Elo", "Seed", "CarriedElo", "Margin"]
+PENALTIES = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0]  # values of C, the strongest penalty first
 SEEDS = [f"Team{side}_{feature}" for side in (1, 2) for feature in ("Seed", "Seed_women")]
 
 
-def baselines(train: pd.DataFrame, games: pd.DataFrame) -> dict[str, np.ndarray]:
-    """The probability that Team1 wins each of games, by the name of the baseline, fitted on train where it fits."""
-    regressions = {
-        "seeds, logistic regression": SEEDS,
-        "42 box-score features, logistic regression": FEATURE_SETS["box-score"],
-        "strong features, logistic regression": FEATURE_SETS["strong"],
-    }
+def baselines(split: Split, games: pd.DataFrame) -> dict[str, np.ndarray]:
+    """The probability that Team1 wins each of games, by the name of the baseline.
+
+    The regressions are fitted on split.train, and that on the strong features is held back by choose_penalty's C.
+    """
+    strong, penalty = FEATURE_SETS["strong"], choose_penalty(split, "strong")
     return {
         "always 0.5": np.full(len(games), 0.5),
         "win-rate rule": ((games["Team1_WinRatio"] - games["Team2_WinRatio"] + 1) / 2).to_numpy(),
-        **{name: _logistic(train, games, columns) for name, columns in regressions.items()},
+        "seeds, logistic regression": _logistic(split.train, games, SEEDS),
+        "42 box-score features, logistic regression": _logistic(split.train, games, FEATURE_SETS["box-score"]),
+        "strong features, logistic regression": _logistic(split.train, games, strong, penalty),
     }
+
+
+def choose_penalty(split: Split, features: str) -> float:
+    """The C in PENALTIES whose logistic regression, fitted on split.train, has the best validation Brier score."""
+    outcome, columns = split.validation[OUTCOME], FEATURE_SETS[features]
+    return min(PENALTIES, key=lambda C: brier_score(outcome, _logistic(split.train, split.validation, columns, C)))
 
 
 def single_numbers(train: pd.DataFrame, games: pd.DataFrame) -> dict[str, np.ndarray]:
@@ -63,14 +68,6 @@ def choose_features(train: pd.DataFrame, validation: pd.DataFrame) -> str:
     )
 
 
-@without_autologging()
-def _logistic(train: pd.DataFrame, games: pd.DataFrame, columns: list[str]) -> np.ndarray:
-    """A logistic regression on the differences of the teams' features, so that p(A, B) = 1 - p(B, A) here too."""
-    model = make_pipeline(StandardScaler(with_mean=False), LogisticRegression(fit_intercept=False, max_iter=10_000))
-    model.fit(_differences(train, columns), train[OUTCOME])
-    return model.predict_proba(_differences(games, columns))[:, 1]
-
-
-def _differences(games: pd.DataFrame, columns: list[str]) -> np.ndarray:
-    one, other = np.hsplit(games[columns].to_numpy(), 2)
-    return one - other
+def _logistic(train: pd.DataFrame, games: pd.DataFrame, columns: list[str], C: float = 1.0) -> np.ndarray:
+    """A logistic regression that does not care which team is named first."""
+    return fit_logistic(train[columns], train[OUTCOME], C).predict_proba(games[columns].astype(float))[:, 1]

@@ -7,7 +7,7 @@ from mlflow.entities.model_registry import ModelVersion
 
 from helpers import registry
 from helpers.registry import objection, run_of, state_of
-from helpers.trials import ARCHITECTURES, experiment_names, model_names, plain, product_name
+from helpers.trials import LIBRARIES, experiment_names, model_names, plain, product_name
 
 ALWAYS = {"architecture": str, "seed": int, "features": str, "data": str, "val_brier": float}  # beside the parameters
 VALID_RUN = "attributes.status = 'FINISHED' and metrics.val_brier >= 0 and metrics.val_brier <= 1"
@@ -19,7 +19,7 @@ def leaderboard(data: str) -> pd.DataFrame:
     """All valid candidate versions that were trained and scored on the data with this fingerprint, best first.
 
     Columns: model, version, architecture, its parameters such as learning_rate and epochs, seed, features, data,
-    val_brier, trial, run_id. A tie goes to the smaller network, then to the lower version. Raises LookupError when
+    val_brier, trial, run_id. A tie goes to the simpler architecture, then to the lower version. Raises LookupError when
     there is none, with the reason for each that was passed over.
     """
     rows = _candidates(data)
@@ -35,7 +35,7 @@ def leaderboard(data: str) -> pd.DataFrame:
 
 
 def _place(row: dict[str, object]) -> tuple[float, int, int]:
-    return row["val_brier"], list(ARCHITECTURES).index(row["architecture"]), row["version"]
+    return row["val_brier"], list(LIBRARIES).index(row["architecture"]), row["version"]
 
 
 def _candidates(data: str) -> list[dict[str, object]]:

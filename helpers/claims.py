@@ -14,6 +14,7 @@ import psutil
 from mlflow.entities import Run
 from mlflow.tracking.context.registry import resolve_tags
 
+from helpers.models.fitted import Pruned
 from helpers.trials import experiment_names, plain
 
 BEAT_SECONDS = 5
@@ -59,14 +60,17 @@ def _give_up(run_id: str) -> None:
 
 @contextmanager
 def held(run_id: str) -> Iterator[None]:
-    """Keep a claim alive while the work inside is done, then close its run: as FINISHED, or FAILED with the reason."""
+    """Keep a claim alive while the work inside is done, then close its run: as FINISHED, or else with the reason.
+
+    That is KILLED where it was given up on purpose, and FAILED otherwise.
+    """
     client = mlflow.MlflowClient()
     with heartbeat(run_id):
         try:
             yield
         except BaseException as error:
             client.set_tag(run_id, "reason", reason(error))
-            client.set_terminated(run_id, "FAILED")
+            client.set_terminated(run_id, "KILLED" if isinstance(error, Pruned) else "FAILED")
             raise
         client.set_terminated(run_id, "FINISHED")
 

@@ -19,6 +19,10 @@ def _is_rate(value: object) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool) and isfinite(value) and value > 0
 
 
+def _is_share(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and 0 <= value < 1
+
+
 def _are_rates(value: object) -> bool:
     return isinstance(value, list | tuple) and all(map(_is_rate, value)) and len(value) == len(set(value)) >= 2
 
@@ -32,6 +36,12 @@ RULES: dict[str, tuple[Callable[[object], bool], str]] = {
     "EPOCHS": (lambda value: _is_whole(value, 1), "a whole number of at least 1"),
     "LEARNING_RATE": (_is_rate, "a number above 0"),
     "LEARNING_RATES": (_are_rates, "a list of at least two different numbers above 0, as in [0.01, 0.1]"),
+    "C": (_is_rate, "a number above 0"),
+    "WEIGHT_DECAY": (_is_rate, "a number above 0"),
+    "DROPOUT": (_is_share, "a share from 0 to below 1"),
+    "BATCH_SIZE": (lambda value: _is_whole(value, 1), "a whole number of at least 1"),
+    "TRIALS": (lambda value: _is_whole(value, 1), "a whole number of at least 1"),
+    "N_JOBS": (lambda value: _is_whole(value, 1), "a whole number of at least 1"),
     "SEASON": (lambda value: value is None or _is_whole(value, 1), "a season such as 2024, or None for the newest"),
 }
 

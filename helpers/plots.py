@@ -11,7 +11,7 @@ from matplotlib.patches import FancyBboxPatch
 from matplotlib.patheffects import withStroke
 
 from helpers.games import LEAGUES
-from helpers.trials import ARCHITECTURES
+from helpers.trials import ARCHITECTURES, LIBRARIES
 
 # Okabe and Ito's palette, which the colour-blind can tell apart: M. Okabe, K. Ito, Color Universal Design (2008).
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#6E6E6E"
@@ -22,7 +22,9 @@ LEAGUE_STYLES = {"M": {"color": BLUE, "marker": "o"}, "W": {"color": RED, "marke
 STYLES = zip((BLUE, ORANGE, GREEN, PINK, SKY), "os^Dv", strict=True)
 ARCHITECTURE_STYLES = {  # by an architecture's place, however many there are
     name: {"color": colour, "marker": marker}
-    for name, (colour, marker) in zip(ARCHITECTURES, cycle(STYLES), strict=False)
+    for name, (colour, marker) in zip(
+        [*ARCHITECTURES, *sorted(LIBRARIES.keys() - ARCHITECTURES)], cycle(STYLES), strict=False
+    )
 }
 
 
@@ -174,7 +176,8 @@ def score_by_learning_rate(board: pd.DataFrame) -> Axes:
     axes = _axes()
     for architecture, style in ARCHITECTURE_STYLES.items():
         group = board[board["architecture"] == architecture].sort_values("learning_rate")
-        axes.plot(group["learning_rate"], group["val_brier"], label=architecture, fillstyle="none", ms=9, **style)
+        if len(group):
+            axes.plot(group["learning_rate"], group["val_brier"], label=architecture, fillstyle="none", ms=9, **style)
     axes.axhline(ALWAYS_HALF, color=GREY, lw=1, ls=":")
     _note(axes, "always 0.5", (board["learning_rate"].min(), ALWAYS_HALF), (0, -12))
     rates = sorted(board["learning_rate"].unique())
@@ -189,7 +192,7 @@ def score_by_learning_rate(board: pd.DataFrame) -> Axes:
 def leaderboard(board: pd.DataFrame, lines: dict[str, float]) -> Axes:
     """Candidates by validation score, the best at the top, with named scores as lines; the axis ends at always 0.5.
 
-    Needs model, version, learning_rate, architecture, val_brier, best first.
+    Needs architecture, its parameters, val_brier, best first.
     """
     axes = _axes(height=1.8 + 0.34 * len(board))
     for place, row in enumerate(board[::-1].itertuples()):
@@ -207,13 +210,19 @@ def leaderboard(board: pd.DataFrame, lines: dict[str, float]) -> Axes:
 
 
 def _trial_names(trials: pd.DataFrame) -> list[str]:
-    return [f"{row.architecture}, {row.learning_rate:g}" for row in trials.itertuples()]
+    """The architecture, and what tells its trials apart: the learning rate, and by name what else is there."""
+    words = {"learning_rate": "", "C": "C ", "weight_decay": "decay ", "dropout": "dropout "}
+    there = [name for name in words if name in trials]
+    return [
+        ", ".join([row["architecture"], *(f"{words[name]}{row[name]:g}" for name in there if row[name] == row[name])])
+        for row in trials.to_dict("records")
+    ]
 
 
 def difference(comparison: pd.DataFrame, title: str) -> Axes:
     """Paired differences of Brier scores with their intervals and the line of no difference.
 
-    Needs architecture and learning_rate of the rival, difference, low, high; one row per comparison.
+    Needs the architecture and the parameters of the rival, difference, low, high; one row per comparison.
     """
     axes = _axes(height=1.4 + 0.4 * len(comparison))
     for place, row in enumerate(comparison[::-1].itertuples()):
@@ -226,6 +235,29 @@ def difference(comparison: pd.DataFrame, title: str) -> Axes:
     axes.set_yticks(range(len(comparison)), _trial_names(comparison[::-1]))
     axes.set(xlabel="difference of the Brier scores (left of 0: the winner is better)", ylim=(-0.6, len(comparison)))
     axes.set_title(title)
+    return axes
+
+
+def best_so_far(scores: dict[str, list[float]]) -> Axes:
+    """The lowest score after each trial, one line per way of choosing the trials; scores are in the order of trials."""
+    axes = _axes()
+    for (name, values), (colour, marker) in zip(
+        scores.items(), ((BLUE, "o"), (ORANGE, "s"), (GREY, "^")), strict=False
+    ):
+        lowest = np.minimum.accumulate(values)
+        axes.step(range(1, len(lowest) + 1), lowest, where="post", color=colour, marker=marker, ms=5, label=name)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.set(xlabel="trials that have finished", ylabel="lowest val_brier so far", title="The best score so far")
+    axes.legend(frameon=False)
+    return axes
+
+
+def importances(shares: pd.Series) -> Axes:
+    """What each parameter is worth, as bars. shares add up to 1, the largest first, named by parameter."""
+    axes = _axes(height=1 + 0.4 * len(shares))
+    axes.barh(range(len(shares)), 100 * shares[::-1], color=SKY)
+    axes.set_yticks(range(len(shares)), [name.replace("_", " ") for name in shares.index[::-1]])
+    axes.set(xlabel="share of the differences in val_brier (%)", title="What each parameter of a network is worth")
     return axes
 
 

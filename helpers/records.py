@@ -37,19 +37,19 @@ def log_losses(run_id: str, curves: pd.DataFrame) -> None:
 
 
 def load_losses(run_id: str) -> pd.DataFrame:
-    """The loss curves that log_losses kept for a run: columns train and validation, indexed by epoch."""
+    """The loss curves that log_losses kept for a run: columns train and validation, indexed by epoch; empty if none."""
     client = mlflow.MlflowClient()
     names = ("train", "validation")
     histories = {name: client.get_metric_history(run_id, f"{name}_loss") for name in names}
     return pd.DataFrame({name: pd.Series({m.step: m.value for m in history}) for name, history in histories.items()})
 
 
-def log_predictions(run_id: str, games: pd.DataFrame, predictions: np.ndarray) -> None:
+def log_predictions(run_id: str, games: pd.DataFrame, predictions: np.ndarray, file: str = PREDICTIONS) -> None:
     """Keep a candidate's predictions, one row per game, as an artifact of a run."""
     table = games.assign(Prediction=predictions).to_csv(index=False)
-    mlflow.MlflowClient().log_text(run_id, table, PREDICTIONS)
+    mlflow.MlflowClient().log_text(run_id, table, file)
 
 
-def load_predictions(run_id: str) -> pd.DataFrame:
+def load_predictions(run_id: str, file: str = PREDICTIONS) -> pd.DataFrame:
     """What log_predictions kept for a run."""
-    return pd.read_csv(io.StringIO(mlflow.artifacts.load_text(f"runs:/{run_id}/{PREDICTIONS}")))
+    return pd.read_csv(io.StringIO(mlflow.artifacts.load_text(f"runs:/{run_id}/{file}")))

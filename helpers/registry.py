@@ -1,10 +1,12 @@
 """Versions of models: log one, check it, register it once, find it, and load it if its files are unharmed."""
 
 import hashlib
-import importlib
 import json
 import tempfile
 from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from inspect import signature as parameters_of
 from pathlib import Path
 
 import mlflow
@@ -16,35 +18,88 @@ from mlflow.models import Model, infer_signature
 from mlflow.models.model import MLMODEL_FILE_NAME
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 
+from helpers.models import linear_pyfunc
 from helpers.models.fitted import FittedModel
-from helpers.models.keras import KerasModel, steady_keras
 from helpers.stores.hosted import Client, either, whole
 from helpers.trials import Trial, make_trial, plain, product_name
 
-PACKAGES = ("mlflow", "tensorflow", "keras", "numpy", "pandas")
+# What a model of each of MLflow's flavours is here: a module of helpers.models, and its class.
+CLASSES = {
+    "tensorflow": ("keras", "KerasModel"),
+    "sklearn": ("sklearn", "LinearModel"),
+    "pytorch": ("torch", "TorchModel"),
+}
+DISTRIBUTIONS = {"sklearn": "scikit-learn"}  # where the package to install has another name than the module
 
 
 def log_model(run_id: str, fitted: FittedModel, games: pd.DataFrame) -> str:
     """Log a model to a run, with a signature that names its columns, and give back its URI.
 
-    games holds the rows it was tried on, one row per game. The requirements are this environment's versions; MLflow
-    would otherwise start a second Python to find them out, 10 s a model. mlflow.tensorflow.log_model would besides load
-    the model and try the example, which takes longer than the rest, and check_reloaded does it better.
+    games holds the rows it was tried on, one row per game. No pickle is kept, whatever the library. Raises RuntimeError
+    where this MLflow can keep such a model as a pickle only.
     """
-    tried, answers = games[fitted.columns], fitted.predict(games)
-    with tempfile.TemporaryDirectory() as parent:
-        folder = Path(parent) / "model"
-        mlflow.tensorflow.save_model(
-            fitted.model,
-            folder,
-            signature=infer_signature(tried.to_numpy("float32"), answers[:, None]),
-            input_example=tried.head(3),
-            pip_requirements=requirements(),
+    with tempfile.TemporaryDirectory() as folder:
+        save = _save_linear if fitted.flavor == "sklearn" else _save_network
+        save(fitted, Path(folder) / "model", games[fitted.columns], fitted.predict(games))
+        return log_folder(run_id, Path(folder) / "model")
+
+
+def keeps_torch() -> bool:
+    """Whether PyTorch is installed here, and an MLflow that can keep its models without a pickle."""
+    return bool(find_spec("torch")) and "serialization_format" in parameters_of(mlflow.pytorch.save_model).parameters
+
+
+def _save_network(fitted: FittedModel, folder: Path, tried: pd.DataFrame, answers: np.ndarray) -> None:
+    """Save a network into a folder by MLflow's flavour for its library.
+
+    The requirements are this environment's versions; MLflow would otherwise start a second Python to find them out,
+    10 s a model. The flavour's log_model would besides load the model and try the example, which takes longer than the
+    rest, and check_reloaded does it better.
+    """
+    rows, flavor = tried.to_numpy("float32"), import_module(f"mlflow.{fitted.flavor}")
+    is_torch = fitted.flavor == "pytorch"
+    if is_torch and "serialization_format" not in parameters_of(flavor.save_model).parameters:
+        raise RuntimeError(
+            f"MLflow {mlflow.__version__} keeps PyTorch models as pickles only; a newer one does without."
         )
-        # The flavour takes tensor signatures alone, which would score shuffled columns without a word, and which
-        # Microsoft Fabric's endpoints refuse, be it for what comes out.
-        mlflow.models.set_signature(str(folder), infer_signature(tried, pd.Series(answers)))
-        return log_folder(run_id, folder)
+    flavor.save_model(
+        fitted.model,
+        folder,
+        signature=infer_signature(rows, answers[:, None]),
+        input_example=rows[:3] if is_torch else tried.head(3),
+        pip_requirements=requirements(fitted.packages),
+        **({"serialization_format": "pt2"} if is_torch else {}),
+    )
+    # These flavours take tensor signatures alone, which would score shuffled columns without a word, and which
+    # Microsoft Fabric's endpoints refuse, be it for what comes out.
+    mlflow.models.set_signature(str(folder), infer_signature(tried, pd.Series(answers)))
+
+
+def _save_linear(fitted: FittedModel, folder: Path, tried: pd.DataFrame, answers: np.ndarray) -> None:
+    """Save a logistic regression into a folder, as a file of skops, which holds no code.
+
+    mlflow.sklearn's own pyfunc answers with two columns, and newer MLflows load it only where pickles are allowed,
+    because the model itself would say which types to trust; linear_pyfunc trusts none but the library's.
+    """
+    import sklearn
+    import skops.io
+
+    data = folder.with_name("data")
+    data.mkdir()
+    skops.io.dump(fitted.model, data / linear_pyfunc.FILE)
+    mlflow.pyfunc.save_model(
+        folder,
+        loader_module=Path(linear_pyfunc.__file__).stem,
+        code_paths=[linear_pyfunc.__file__],
+        data_path=str(data),
+        signature=infer_signature(tried, pd.Series(answers)),
+        input_example=tried.head(3),
+        pip_requirements=requirements(fitted.packages),
+    )
+    model = Model.load(str(folder))
+    kept = {"pickled_model": f"data/data/{linear_pyfunc.FILE}", "serialization_format": "skops", "code": "code"}
+    model.add_flavor("sklearn", sklearn_version=sklearn.__version__, **kept)
+    model.save(str(folder / MLMODEL_FILE_NAME))
 
 
 def log_folder(run_id: str, folder: Path) -> str:
@@ -87,10 +142,13 @@ def _label(folder: Path, **where: str) -> None:
 
 
 @cache
-def requirements() -> list[str]:
-    """The packages that a network needs, each pinned to the version in use here."""
-    # The modules' own versions: a package may have another name, as tensorflow-cpu has.
-    return [f"{name}=={importlib.import_module(name).__version__}" for name in PACKAGES]
+def requirements(packages: tuple[str, ...] = ("tensorflow", "keras")) -> list[str]:
+    """The packages that a model needs, by default a Keras network, each pinned to the version in use here."""
+    # The modules' own versions: a package may have another name, as tensorflow-cpu has; what follows a + is a build.
+    versions = {
+        name: import_module(name).__version__.partition("+")[0] for name in ("mlflow", *packages, "numpy", "pandas")
+    }
+    return [f"{DISTRIBUTIONS.get(name, name)}=={version}" for name, version in versions.items()]
 
 
 def check_reloaded(model_uri: str, fitted: FittedModel, games: pd.DataFrame) -> str:
@@ -266,9 +324,16 @@ def load(version: ModelVersion) -> FittedModel:
 
 def load_folder(folder: Path) -> FittedModel:
     """The model in a logged model's folder, with the columns that its signature names."""
-    columns = Model.load(str(folder)).get_input_schema().input_names()
-    with steady_keras():
-        return KerasModel(mlflow.tensorflow.load_model(str(folder)), columns)
+    model = Model.load(str(folder))
+    flavor = next(flavor for flavor in CLASSES if flavor in model.flavors)
+    library, name = CLASSES[flavor]
+    module = import_module(f"helpers.models.{library}")
+    with module.steady():
+        if flavor == "sklearn":
+            native = linear_pyfunc.load(folder / model.flavors["python_function"]["data"])
+        else:
+            native = import_module(f"mlflow.{flavor}").load_model(str(folder))
+    return getattr(module, name)(native, model.get_input_schema().input_names())
 
 
 def champion(data: str) -> ModelVersion:

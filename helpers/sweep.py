@@ -1,7 +1,7 @@
 """Run trials: one after the other or side by side, each once, whatever happens."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
 
@@ -17,8 +17,8 @@ from tqdm.notebook import tqdm
 
 from helpers import claims, plots, records, registry
 from helpers.features import MATCHUP, OUTCOME, Split
-from helpers.models import keras
-from helpers.models.fitted import FittedModel
+from helpers.models import check, library_of
+from helpers.models.fitted import FittedModel, Pruned, Watch
 from helpers.scoring import brier_score
 from helpers.stores import StoreError
 from helpers.stores.store import check_store, store_in_use, use_store
@@ -42,30 +42,42 @@ def run_sweep(trials: Iterable[Trial], split: Split, n_jobs: int | None = None) 
     """
     trials, rows = list(dict.fromkeys(trials)), {}
     for trial in trials:
-        keras.check(trial)
-    take_hold()
-    try:
-        with claims.stoppable(at_once=True), _progress(len(trials)) as report:
-            for trial, row in _until_all_are_done(trials, split, n_jobs):
-                rows[trial] = row
-                report(trial, row)
-    except (KeyboardInterrupt, SystemExit):
-        claims.close_dead_runs()  # of the processes that were stopped with this one
-        raise
-    claims.close_dead_runs()
+        check(trial)
+    with at_work(len(trials)) as report:
+        for trial, row in until_all_are_done(trials, split, n_jobs):
+            rows[trial] = row
+            report(trial, row)
     failed = sum(row["outcome"] == "failed" for row in rows.values())
     if failed:
         print(f"{failed} of {len(trials)} trials failed; the table says why.")
     return pd.DataFrame([{"model": trial.model, **trial.parameters, **rows[trial]} for trial in trials])
 
 
-def _until_all_are_done(trials: list[Trial], split: Split, n_jobs: int | None) -> Iterator[tuple[Trial, dict]]:
-    """Each trial with its row, as they finish; again those whose process died, or that someone else was at work on."""
+@contextmanager
+def at_work(total: int) -> Iterator[Callable[[Trial, dict], None]]:
+    """What holds while trials run: runs are closed whatever happens. Gives a function that shows a finished trial."""
+    take_hold()
+    try:
+        with claims.stoppable(at_once=True), _progress(total) as report:
+            yield report
+    except (KeyboardInterrupt, SystemExit):
+        claims.close_dead_runs()  # of the processes that were stopped with this one
+        raise
+    claims.close_dead_runs()
+
+
+def until_all_are_done(
+    trials: list[Trial], split: Split, n_jobs: int | None, watches: Mapping[Trial, Watch] | None = None
+) -> Iterator[tuple[Trial, dict]]:
+    """Each trial with its row, as they finish; again those whose process died, or that someone else was at work on.
+
+    watches are told of the epochs of the trials that have one.
+    """
     waiting, deaths = dict.fromkeys(trials), 0
     while waiting:
         left = len(waiting)
         try:
-            for trial, row in _side_by_side(list(waiting), split, n_jobs):
+            for trial, row in _side_by_side(list(waiting), split, n_jobs, watches or {}):
                 if row:
                     del waiting[trial]
                     yield trial, row
@@ -77,9 +89,11 @@ def _until_all_are_done(trials: list[Trial], split: Split, n_jobs: int | None) -
             time.sleep(1 if len(waiting) == left else 0)
 
 
-def _side_by_side(trials: list[Trial], split: Split, n_jobs: int | None) -> Iterable[tuple[Trial, dict | None]]:
+def _side_by_side(
+    trials: list[Trial], split: Split, n_jobs: int | None, watches: Mapping[Trial, Watch]
+) -> Iterable[tuple[Trial, dict | None]]:
     cores = max(1, joblib.cpu_count() // joblib.effective_n_jobs(n_jobs))
-    jobs = [joblib.delayed(_work)(trial, split, store_in_use(), cores) for trial in trials]
+    jobs = [joblib.delayed(_work)(trial, split, store_in_use(), cores, watches.get(trial)) for trial in trials]
     try:
         parallel = joblib.Parallel(n_jobs, batch_size=1, return_as="generator_unordered")
     except (TypeError, ValueError):  # an old joblib, or a backend, that gives all results at the end
@@ -107,7 +121,7 @@ def run_trial(trial: Trial, split: Split) -> ModelVersion:
 
     Raises ValueError for one that nothing can be trained with, RuntimeError when someone else is at work on it.
     """
-    keras.check(trial)
+    check(trial)
     take_hold()
     version = _find(trial) or _claim_and_train(trial, split)
     if version is None:
@@ -115,16 +129,18 @@ def run_trial(trial: Trial, split: Split) -> ModelVersion:
     return version
 
 
-def _work(trial: Trial, split: Split, store: str, cores: int) -> tuple[Trial, dict | None]:
+def _work(trial: Trial, split: Split, store: str, cores: int, watch: Watch | None = None) -> tuple[Trial, dict | None]:
     """What a worker does: keep to its share of the cores, use the store, run the trial, and tell what became of it."""
     take_hold()  # of this process's own surroundings, should it be on another machine
-    keras.use_cores(cores)
+    library_of(trial.architecture).use_cores(cores)
     with claims.stoppable(at_once=False):
         for attempts_left in reversed(range(ATTEMPTS)):
             try:
                 if store_in_use() != store:
                     use_store(store)
-                return trial, _find_or_train(trial, split)
+                return trial, _find_or_train(trial, split, watch)
+            except Pruned as given_up:
+                return trial, {"version": None, "outcome": "pruned", "reason": str(given_up)}
             except Exception as error:
                 with claims.stoppable(at_once=True):
                     check_store(PATIENCE_SECONDS)
@@ -132,9 +148,9 @@ def _work(trial: Trial, split: Split, store: str, cores: int) -> tuple[Trial, di
                     return trial, {"version": None, "outcome": "failed", "reason": claims.reason(error)}
 
 
-def _find_or_train(trial: Trial, split: Split) -> dict | None:
+def _find_or_train(trial: Trial, split: Split, watch: Watch | None) -> dict | None:
     found = _find(trial)
-    version = found or _claim_and_train(trial, split)
+    version = found or _claim_and_train(trial, split, watch)
     return version and {"version": int(version.version), "outcome": "found" if found else "trained", "reason": ""}
 
 
@@ -143,14 +159,14 @@ def _find(trial: Trial) -> ModelVersion | None:
     return registry.find_version(trial.model, trial.key)
 
 
-def _claim_and_train(trial: Trial, split: Split) -> ModelVersion | None:
+def _claim_and_train(trial: Trial, split: Split, watch: Watch | None = None) -> ModelVersion | None:
     run = claims.claim(trial.experiment, trial.key, trial.label)
     if run is None:
         return None
     with claims.held(run.info.run_id):
         records.log_parameters(run.info.run_id, trial.made_of)
         with claims.stoppable(at_once=True):
-            fitted = keras.train(trial, split)
+            fitted = library_of(trial.architecture).train(trial, split, watch=watch)
         return register_trained(run.info.run_id, trial, fitted, split, trial.model)
 
 
@@ -163,11 +179,12 @@ def register_trained(run_id: str, trial: Trial, fitted: FittedModel, split: Spli
     predictions = fitted.predict(games)
     val_brier = brier_score(games[OUTCOME], predictions)
     records.log_games(run_id, split.train[[*fitted.columns, OUTCOME]], OUTCOME, trial.data)
-    records.log_losses(run_id, fitted.curves)
     records.log_predictions(run_id, games[[*MATCHUP, OUTCOME]], predictions)
-    axes = plots.loss_curves(fitted.curves, trial.architecture, Figure(figsize=(7.5, 3.8)).add_subplot())
-    with rc_context({"svg.fonttype": "none"}):  # text as text: a third of the time of a PNG
-        client.log_figure(run_id, axes.figure, "loss_curves.svg")
+    if fitted.curves is not None:
+        records.log_losses(run_id, fitted.curves)
+        axes = plots.loss_curves(fitted.curves, trial.architecture, Figure(figsize=(7.5, 3.8)).add_subplot())
+        with rc_context({"svg.fonttype": "none"}):  # text as text: a third of the time of a PNG
+            client.log_figure(run_id, axes.figure, "loss_curves.svg")
     model_uri = registry.log_model(run_id, fitted, games)
     mlflow.log_metric("val_brier", val_brier, run_id=run_id)
     digest = registry.check_reloaded(model_uri, fitted, games)

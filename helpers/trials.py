@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, fields
 
 PRODUCT = "march-madness"
 ARCHITECTURES = {"small": (64,), "medium": (64, 64), "large": (128, 64, 64)}  # hidden units, layer by layer
-CANDIDATES = [f"{PRODUCT}-{architecture}" for architecture in ARCHITECTURES]  # where nothing stands before a name
+# What trains a candidate, by its architecture, the simplest first: the name of a module in helpers.models.
+LIBRARIES = {"linear": "sklearn", "small": "keras", "torch": "torch", "medium": "keras", "large": "keras"}
 
 _before = {"experiments": "", "models": ""}  # what stands before the names in the store in use
 
@@ -41,13 +42,13 @@ def experiment_name(architecture: str) -> str:
 
 
 def model_names() -> list[str]:
-    """The registered models of all candidates, from the smallest network up."""
-    return [model_name(architecture) for architecture in ARCHITECTURES]
+    """The registered models of all candidates, the simplest first."""
+    return [model_name(architecture) for architecture in LIBRARIES]
 
 
 def experiment_names() -> list[str]:
-    """The experiments of all candidates, from the smallest network up."""
-    return [experiment_name(architecture) for architecture in ARCHITECTURES]
+    """The experiments of all candidates, the simplest first."""
+    return [experiment_name(architecture) for architecture in LIBRARIES]
 
 
 @dataclass(frozen=True)
@@ -94,8 +95,9 @@ class Trial:
 
     @property
     def label(self) -> str:
-        """Its parameters in words, but for the epochs, which only say when training stops at the latest."""
-        named = {name.replace("_", " "): value for name, value in self.parameters.items() if name != "epochs"}
+        """Its parameters in words, but for epochs and batch size, which only say how the training goes about it."""
+        words = {name: value for name, value in self.parameters.items() if name not in ("epochs", "batch_size")}
+        named = {name.replace("_", " "): value for name, value in words.items()}
         return ", ".join(f"{name} {v:g}" if isinstance(v, float) else f"{name} {v}" for name, v in named.items())
 
     def __str__(self) -> str:

@@ -16,13 +16,14 @@ STOREYS = """
     helpers.parameters helpers.surroundings helpers.trials helpers.tables
     helpers.games
     helpers.simulate helpers.features helpers.bracket helpers.scoring helpers.plots
-    helpers.sources helpers.baselines helpers.models helpers.stores
-    helpers.models.fitted helpers.stores.place helpers.stores.server helpers.stores.hosted
-    helpers.models.keras helpers.stores.folder
-    helpers.stores.experiments
+    helpers.sources helpers.models helpers.stores
+    helpers.models.fitted helpers.models.linear_pyfunc helpers.stores.place helpers.stores.server helpers.stores.hosted
+    helpers.models.keras helpers.models.sklearn helpers.models.torch helpers.stores.folder
+    helpers.baselines helpers.stores.experiments
     helpers.stores.store
     helpers.claims helpers.records helpers.registry
-    helpers.candidates helpers.sweep helpers.explore
+    helpers.candidates helpers.sweep helpers.explore helpers.forward
+    helpers.search
     helpers.tools
     helpers.tools.execute helpers.tools.serve helpers.tools.reference
     helpers.tools.outputs helpers.tools.book

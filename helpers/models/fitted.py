@@ -1,21 +1,33 @@
 """The one shape of a fitted model, whatever its library: what was fitted, the columns it wants, its answers."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Real
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 from pandas.api.types import is_float_dtype, is_integer_dtype
+
+Watch = Callable[[int, float], None]  # told of each epoch's number, from 1, and its validation loss; may raise Pruned
+
+
+class Pruned(Exception):  # noqa: N818  no error: somebody decided so
+    """A training that was given up, because others had come further by then."""
 
 
 @dataclass(frozen=True)
 class FittedModel(ABC):
     """A model that was trained, or loaded from the registry.
 
-    model is the library's own object. columns are those that it wants, in its order. curves are its losses, mean
-    squared errors, with the columns train and validation and one row per epoch, counted from 1; None where it has none.
+    flavor is what MLflow calls its library, packages are the modules that it needs. model is the library's own object.
+    columns are those that it wants, in its order. curves are its losses, mean squared errors, with the columns train
+    and validation and one row per epoch, counted from 1; None where it has none.
     """
+
+    flavor: ClassVar[str]
+    packages: ClassVar[tuple[str, ...]]
 
     model: object
     columns: list[str]

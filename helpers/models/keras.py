@@ -18,8 +18,8 @@ import numpy as np
 import pandas as pd
 
 from helpers.features import FEATURE_SETS, OUTCOME, Split, mirror
-from helpers.models.fitted import FittedModel, numbers
-from helpers.parameters import check_parameters
+from helpers.models import check
+from helpers.models.fitted import FittedModel, Watch, numbers
 from helpers.surroundings import shared, take_hold, taken_away, without_autologging
 from helpers.trials import ARCHITECTURES, Trial
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
+NEEDED, OPTIONAL = {"learning_rate", "epochs"}, {"weight_decay", "dropout", "batch_size"}
 BATCH_SIZE = 32
 PATIENCE = 10
 READ_AT_IMPORT = ("TF_", "XLA_", "ONEDNN_", "DNNL_", "NVIDIA_")  # how variables begin that TensorFlow reads once
@@ -46,6 +47,8 @@ _twins: dict[tuple, keras.Model] = {}
 class KerasModel(FittedModel):
     """A network of build_network's, with the weights of its best epoch."""
 
+    flavor = "tensorflow"
+    packages = ("tensorflow", "keras")
     model: keras.Model
 
     def tolerance(self, games: pd.DataFrame) -> float:
@@ -66,11 +69,6 @@ class KerasModel(FittedModel):
         # Called and not model.predict, which would trace a graph first; in parts, for the hidden layers' memory.
         parts = [np.asarray(self.model(rows[i : i + 65536], training=False)) for i in range(0, len(rows), 65536)]
         return np.concatenate(parts)[:, 0].astype(float) if parts else np.empty(0)
-
-
-def check(trial: Trial) -> None:
-    """Raise ValueError, with one sentence, for a learning rate, epochs or a seed that nothing can be trained with."""
-    check_parameters(SEED=trial.seed, **{name.upper(): value for name, value in trial.parameters.items()})
 
 
 def use_cores(number: int) -> None:
@@ -128,7 +126,7 @@ def _stderr_shut() -> Iterator[None]:
 
 @shared
 @contextmanager
-def steady_keras() -> Iterator[None]:
+def steady() -> Iterator[None]:
     """Keras' own settings inside, without autologging, whatever a start-up file or keras.json chose; theirs afterwards.
 
     A trial's key does not name them, so they must not decide what its network turns out to be.
@@ -154,10 +152,14 @@ def _set_up(keras: ModuleType, tf: ModuleType, settings: dict[str, object], eage
     tf.config.optimizer.set_jit(compiled)
 
 
-@steady_keras()
-def train(trial: Trial, split: Split, start: KerasModel | None = None) -> KerasModel:
+@steady()
+def train(trial: Trial, split: Split, start: KerasModel | None = None, watch: Watch | None = None) -> KerasModel:
     """A network fitted to every game of split.train in both orders, as the trial says.
 
+    The trial's parameters are learning_rate and epochs, and where it is to be held back weight_decay (the share of each
+    weight, times the learning rate, that a step takes away: AdamW in Adam's place) and dropout (the share of hidden
+    units that a step leaves out). batch_size says how many games a step sees, 32 where it is not given. Source:
+    I. Loshchilov and F. Hutter, Decoupled weight decay regularization (2019).
     It is built from the seed alone, and two processes on one machine get bit-equal weights; or it goes on from those
     of start, whose own network is changed. Training stops when the validation loss has not fallen for PATIENCE epochs,
     and the weights of the best one are kept. Raises ValueError for a trial that cannot be trained or when a value in
@@ -168,13 +170,15 @@ def train(trial: Trial, split: Split, start: KerasModel | None = None) -> KerasM
     games = numbers(pd.concat([split.train[columns], mirror(split.train[columns])]), columns)
     outcome = pd.concat([split.train[OUTCOME], 1 - split.train[OUTCOME]])
     held_out = numbers(split.validation, columns), split.validation[OUTCOME]
-    network = start.model if start else build_network(trial.architecture, games, trial.seed)
-    graph = None if start else trial.architecture
-    return KerasModel(network, columns, _fit(network, graph, _dataset(games, outcome), _dataset(*held_out), trial))
+    dropout = trial.parameters.get("dropout", 0)
+    network = start.model if start else build_network(trial.architecture, games, trial.seed, dropout)
+    graph = None if start else f"{trial.architecture}, dropout {dropout}"
+    curves = _fit(network, graph, _dataset(games, outcome), _dataset(*held_out), trial, watch)
+    return KerasModel(network, columns, curves)
 
 
-@steady_keras()
-def build_network(architecture: str, games: np.ndarray, seed: int) -> keras.Model:
+@steady()
+def build_network(architecture: str, games: np.ndarray, seed: int, dropout: float = 0) -> keras.Model:
     """An untrained network of a name in ARCHITECTURES for raw feature columns, Team1's half first.
 
     A stack of ReLU layers looks at the game twice, once from either team; the sigmoid of the difference of its two
@@ -191,7 +195,7 @@ def build_network(architecture: str, games: np.ndarray, seed: int) -> keras.Mode
     scaler.adapt(games)
     seen_from_1 = scaler(inputs)
     seen_from_2 = scaler(keras.layers.Concatenate()([inputs[:, half:], inputs[:, :half]]))
-    stack = _stack(ARCHITECTURES[architecture], seed)
+    stack = _stack(ARCHITECTURES[architecture], seed, dropout)
     logit = keras.layers.Subtract(name="logit")([stack(seen_from_1), stack(seen_from_2)])
     # ReLU turns NaN into 0, and a plausible probability would come out; x - x is 0 for a number, NaN for the rest.
     not_a_number = keras.ops.sum(inputs - inputs, axis=1, keepdims=True)
@@ -199,32 +203,45 @@ def build_network(architecture: str, games: np.ndarray, seed: int) -> keras.Mode
     return keras.Model(inputs, probability, name=architecture)
 
 
-def _stack(units: Sequence[int], seed: int) -> keras.Model:
-    """ReLU layers of the given numbers of units, and one number, a team's strength, at the end."""
+def _stack(units: Sequence[int], seed: int, dropout: float) -> keras.Model:
+    """ReLU layers of the given numbers of units, dropout after each, and one number, a team's strength, at the end."""
     keras = start_keras()
     # A seed for each layer: what keras.utils.set_random_seed sets belongs to all threads of a process.
     *seeds, last = [keras.initializers.GlorotUniform(seed + i) for i in range(len(units) + 1)]
-    hidden = [keras.layers.Dense(n, "relu", kernel_initializer=s) for n, s in zip(units, seeds, strict=True)]
+    hidden = []
+    for number, initializer in zip(units, seeds, strict=True):
+        hidden.append(keras.layers.Dense(number, "relu", kernel_initializer=initializer))
+        hidden += [keras.layers.Dropout(dropout, seed=seed + len(hidden))] if dropout else []
     strength = keras.layers.Dense(1, use_bias=False, kernel_initializer=last, name="strength")
     return keras.Sequential([*hidden, strength], name="stack")
 
 
 def _fit(
-    network: keras.Model, graph: str | None, games: tf.data.Dataset, held_out: tf.data.Dataset, trial: Trial
+    network: keras.Model,
+    graph: str | None,
+    games: tf.data.Dataset,
+    held_out: tf.data.Dataset,
+    trial: Trial,
+    watch: Watch | None,
 ) -> pd.DataFrame:
     """Fit a network in place, and give back its losses."""
     keras = start_keras()
     stop = keras.callbacks.EarlyStopping(patience=PATIENCE, restore_best_weights=True)
+    told = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, losses: watch and watch(epoch + 1, losses["val_loss"])
+    )
     with _one_at_a_time:
         keras.utils.set_random_seed(trial.seed)  # TensorFlow shuffles by this seed and by that of the next line
-        shuffled = games.shuffle(len(games), seed=trial.seed).batch(BATCH_SIZE)
-        twin = _compiled_twin(network, graph, steps=len(shuffled))
+        shuffled = games.shuffle(len(games), seed=trial.seed).batch(trial.parameters.get("batch_size", BATCH_SIZE))
+        twin = _compiled_twin(network, graph, len(shuffled), "weight_decay" in trial.parameters)
         twin.optimizer.learning_rate = trial.parameters["learning_rate"]
+        if "weight_decay" in trial.parameters:
+            twin.optimizer.weight_decay.assign(trial.parameters["weight_decay"])
         history = twin.fit(
             shuffled,
             epochs=trial.parameters["epochs"],
             validation_data=held_out.batch(len(held_out)),
-            callbacks=[stop, keras.callbacks.TerminateOnNaN()],
+            callbacks=[stop, keras.callbacks.TerminateOnNaN(), told],
             shuffle=False,  # the dataset does it
             verbose=0,
         ).history
@@ -246,7 +263,7 @@ def _dataset(games: np.ndarray, outcome: pd.Series) -> tf.data.Dataset:
     return rows.with_options(options)
 
 
-def _compiled_twin(network: keras.Model, graph: str | None, steps: int) -> keras.Model:
+def _compiled_twin(network: keras.Model, graph: str | None, steps: int, decays: bool) -> keras.Model:
     """A network of the same graph and weights, compiled for epochs of that many steps, its optimizer at the start.
 
     It is kept for the next network of the same architecture, which graph names: tracing the graph takes longer than
@@ -254,17 +271,27 @@ def _compiled_twin(network: keras.Model, graph: str | None, steps: int) -> keras
     network that was built elsewhere, none is kept.
     """
     keras = start_keras()
-    key = graph, steps, *(weight.numpy().tobytes() for weight in network.non_trainable_weights)
+    key = graph, steps, decays, *(weight.numpy().tobytes() for weight in network.non_trainable_weights)
     twin = _twins.get(key)
     if not twin:
         twin = keras.models.clone_model(network)
         twin.set_weights(network.get_weights())
         twin.get_layer("scaler").finalize_state()
-        twin.compile(keras.optimizers.Adam(), loss="mean_squared_error", steps_per_execution=steps)
+        optimizer = _decaying() if decays else keras.optimizers.Adam()
+        twin.compile(optimizer, loss="mean_squared_error", steps_per_execution=steps)
         twin.optimizer.build(twin.trainable_variables)
     if graph:
         _twins[key] = twin
-    twin.set_weights(network.get_weights())
+    for variable, first in zip(twin.variables, network.variables, strict=False):  # the seeds of dropout among them
+        variable.assign(first)
     for variable in twin.optimizer.variables:
         variable.assign(keras.ops.zeros_like(variable))
     return twin
+
+
+def _decaying() -> keras.Optimizer:
+    """AdamW whose weight decay is a variable, so that another one needs no new graph."""
+    keras = start_keras()
+    optimizer = keras.optimizers.AdamW()
+    optimizer.weight_decay = keras.Variable(0.0, trainable=False)
+    return optimizer

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlparse
 
 from helpers.stores import StoreError
 from helpers.stores.place import SQLITE
-from helpers.trials import CANDIDATES
+from helpers.trials import PRODUCT
 
 ENOUGH = 1_000_000  # bytes that must fit before a trial begins; a network takes a tenth
 
@@ -106,7 +106,7 @@ def mend_addresses(folder: Path) -> None:
     if not (folder / "mlflow.db").exists():
         raise FileNotFoundError(f"There is no store in {folder}.")
     with closing(sqlite3.connect(folder / "mlflow.db")) as connection, connection:
-        place = f"/artifacts/{CANDIDATES[0]}"  # the experiment itself may have another name by now
+        place = f"/artifacts/{PRODUCT}-small"  # the experiment itself may have another name by now
         query = "SELECT artifact_location FROM experiments WHERE artifact_location LIKE ?"
         old = connection.execute(query, [f"%{place}"]).fetchone()[0].removesuffix(place)
         for table, column in connection.execute(ADDRESSES).fetchall():

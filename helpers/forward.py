@@ -1,0 +1,72 @@
+"""Walk-forward: a candidate's recipe, scored on many seasons, each predicted from those before it."""
+
+import mlflow
+import numpy as np
+import pandas as pd
+from mlflow.entities.model_registry import ModelVersion
+
+from helpers import records
+from helpers.features import MATCHUP, OUTCOME, Split
+from helpers.models import library_of
+from helpers.registry import trial_of
+from helpers.scoring import brier_score, mean_interval
+from helpers.trials import Trial
+
+PREDICTIONS = "forward_predictions.csv"
+LEAST, MOST = 3, 10  # seasons to train on at least, and to predict at most
+
+
+def walk_forward(version: ModelVersion, split: Split, seed: int) -> pd.DataFrame:
+    """A candidate's walk-forward predictions: found where they were made before, otherwise made and kept.
+
+    One row per game of the seasons that forward_splits gives: League, Season, Team1, Team2, Team1Won, Prediction. They
+    are kept as an artifact of the run, and their Brier score as forward_brier, with low and high, the ends of its 95 %
+    interval, on the run and on the version. Raises ValueError as forward_splits.
+    """
+    client = mlflow.MlflowClient()
+    if "forward_brier" not in client.get_run(version.run_id).data.metrics:
+        predictions = forward_predictions(trial_of(version), split)
+        errors = (predictions["Prediction"] - predictions[OUTCOME]) ** 2
+        records.log_predictions(
+            version.run_id, predictions.drop(columns="Prediction"), predictions["Prediction"], PREDICTIONS
+        )
+        low, high = mean_interval(errors, seed)
+        score = brier_score(predictions[OUTCOME], predictions["Prediction"])
+        for name, value in {"low": low, "high": high, "": score}.items():  # the score last: it says that all is there
+            key = f"forward_brier_{name}".rstrip("_")
+            client.set_model_version_tag(version.name, version.version, key, f"{value:.6f}")
+            mlflow.log_metric(key, value, run_id=version.run_id)
+    return records.load_predictions(version.run_id, PREDICTIONS)
+
+
+def forward_predictions(trial: Trial, split: Split) -> pd.DataFrame:
+    """A trial trained once for each of forward_splits, and what that says of the season after, one row per game."""
+    library, parts = library_of(trial.architecture), []
+    for before in forward_splits(split):
+        predictions = library.train(trial, before).predict(before.test)
+        parts.append(before.test[[*MATCHUP, OUTCOME]].assign(Prediction=predictions))
+    return pd.concat(parts, ignore_index=True)
+
+
+def forward_splits(split: Split) -> list[Split]:
+    """A split for each of the last seasons before the test seasons: test is that season, and the rest was before it.
+
+    As many seasons as in split.validation are kept to stop by, and at least three are trained on. Raises ValueError
+    when there are too few seasons for one.
+    """
+    table = pd.concat([split.train, split.validation], ignore_index=True)
+    seasons, kept = np.sort(table["Season"].unique()), split.validation["Season"].nunique()
+    ends = range(LEAST + kept, len(seasons))[-MOST:]
+    if not ends:
+        raise ValueError(
+            f"{len(seasons)} seasons before the test seasons are too few to predict one from {LEAST + kept}."
+        )
+    season = table["Season"]
+    return [
+        Split(
+            train=table[season < seasons[end - kept]],
+            validation=table[(season >= seasons[end - kept]) & (season < seasons[end])],
+            test=table[season == seasons[end]],
+        )
+        for end in ends
+    ]
