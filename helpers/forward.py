@@ -13,7 +13,7 @@ from helpers.scoring import brier_score, mean_interval
 from helpers.trials import Trial
 
 PREDICTIONS = "forward_predictions.csv"
-LEAST, MOST = 3, 10  # seasons to train on at least, and to predict at most
+LEAST, MOST = 2, 8  # seasons that a league is trained on at least, and seasons to predict at most
 
 
 def walk_forward(version: ModelVersion, split: Split, seed: int) -> pd.DataFrame:
@@ -51,22 +51,21 @@ def forward_predictions(trial: Trial, split: Split) -> pd.DataFrame:
 def forward_splits(split: Split) -> list[Split]:
     """A split for each of the last seasons before the test seasons: test is that season, and the rest was before it.
 
-    As many seasons as in split.validation are kept to stop by, and at least three are trained on. Raises ValueError
-    when there are too few seasons for one.
+    As many seasons as in split.validation are kept to stop by. A league takes part in them from when it has two seasons
+    to train on. Raises ValueError when there are too few seasons for one.
     """
-    table = pd.concat([split.train, split.validation], ignore_index=True)
-    seasons, kept = np.sort(table["Season"].unique()), split.validation["Season"].nunique()
-    ends = range(LEAST + kept, len(seasons))[-MOST:]
-    if not ends:
-        raise ValueError(
-            f"{len(seasons)} seasons before the test seasons are too few to predict one from {LEAST + kept}."
-        )
-    season = table["Season"]
-    return [
-        Split(
-            train=table[season < seasons[end - kept]],
-            validation=table[(season >= seasons[end - kept]) & (season < seasons[end])],
-            test=table[season == seasons[end]],
-        )
-        for end in ends
-    ]
+    table, kept = pd.concat([split.train, split.validation], ignore_index=True), split.validation["Season"].nunique()
+    seasons = np.sort(table["Season"].unique())
+    splits = [_cut(table, seasons[end - kept], seasons[end]) for end in range(kept, len(seasons))]
+    splits = [cut for cut in splits if len(cut.test) and len(cut.validation)][-MOST:]
+    if not splits:
+        raise ValueError(f"{len(seasons)} seasons before the test seasons are too few; {LEAST + kept + 1} make one.")
+    return splits
+
+
+def _cut(table: pd.DataFrame, stop: int, season: int) -> Split:
+    """Trained on what was before the season stop, stopped by what was before season, and that one to predict."""
+    train, rest = table[table["Season"] < stop], table[table["Season"] >= stop]
+    known = train.groupby("League")["Season"].nunique()
+    rest = rest[rest["League"].isin(known[known >= LEAST].index)]
+    return Split(train, rest[rest["Season"] < season], rest[rest["Season"] == season])

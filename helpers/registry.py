@@ -56,7 +56,7 @@ def _save_network(fitted: FittedModel, folder: Path, tried: pd.DataFrame, answer
     10 s a model. The flavour's log_model would besides load the model and try the example, which takes longer than the
     rest, and check_reloaded does it better.
     """
-    rows, flavor = tried.to_numpy("float32"), import_module(f"mlflow.{fitted.flavor}")
+    rows, flavor = np.array(tried, "float32"), import_module(f"mlflow.{fitted.flavor}")
     is_torch = fitted.flavor == "pytorch"
     if is_torch and "serialization_format" not in parameters_of(flavor.save_model).parameters:
         raise RuntimeError(

@@ -8,8 +8,9 @@ import pytest
 
 from helpers import candidates, registry
 from helpers.stores.store import use_store
-from helpers.trials import CANDIDATES, PRODUCT, Trial
+from helpers.trials import PRODUCT, Trial
 from tests.support.fill import fill
+from tests.support.names import CANDIDATES
 
 
 def candidate(architecture: str, score: float, data: str = "d", status: str = "FINISHED") -> tuple[str, int]:

@@ -9,7 +9,7 @@ import psutil
 from helpers import claims, registry
 from helpers.stores.store import use_store
 from helpers.sweep import run_sweep
-from helpers.trials import CANDIDATES
+from tests.support.names import CANDIDATES
 from tests.support.work import SPLIT, trials
 
 

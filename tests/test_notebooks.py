@@ -19,9 +19,10 @@ from helpers import NOTEBOOKS
 from helpers.stores.folder import mend_addresses
 from helpers.stores.store import use_store
 from helpers.tools import execute, outputs
-from helpers.trials import CANDIDATES, PRODUCT
+from helpers.trials import PRODUCT
 from tests.conftest import ROOT
 from tests.support.contents import contents
+from tests.support.names import CANDIDATES
 from tests.support.voice import count_all
 
 PATHS = sorted(NOTEBOOKS.glob("*.ipynb"))

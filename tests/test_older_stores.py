@@ -13,7 +13,8 @@ from helpers import candidates, registry
 from helpers.features import OUTCOME
 from helpers.models import keras
 from helpers.sweep import run_sweep
-from helpers.trials import CANDIDATES, PRODUCT, make_trials
+from helpers.trials import PRODUCT, make_trials
+from tests.support.names import CANDIDATES
 from tests.support.work import SPLIT, trials
 
 ARCHITECTURES, RATES = ("small", "medium", "large"), (0.001, 0.01, 0.1)

@@ -6,12 +6,13 @@ import mlflow
 import numpy as np
 import pytest
 
-from helpers.models import keras
+from helpers.models import check, keras
 from helpers.parameters import RULES, check_parameters
 from helpers.sweep import run_sweep, run_trial
 from helpers.tools import execute
-from helpers.trials import CANDIDATES, Trial, make_trials
+from helpers.trials import Trial, make_trials
 from tests.support.cells import run_cells
+from tests.support.names import CANDIDATES
 from tests.support.work import SPLIT
 from tests.test_notebooks import code_cells, every_notebook, parameters_cell
 
@@ -98,7 +99,7 @@ def test_make_run_stops_with_the_sentence_before_the_first_notebook(tmp_path):
 @pytest.mark.parametrize("rate", WRONG["LEARNING_RATE"])
 def test_no_candidate_is_made_with_a_learning_rate_of_0_or_below(rate):
     with pytest.raises(ValueError, match="LEARNING_RATE is"):
-        keras.check(Trial("small", {"learning_rate": rate, "epochs": 1}, 1, "strong", "d"))
+        check(Trial("small", {"learning_rate": rate, "epochs": 1}, 1, "strong", "d"))
 
 
 def test_a_grid_with_such_a_rate_is_refused_whole(store):

@@ -18,7 +18,8 @@ from helpers.models import keras
 from helpers.stores.folder import mend_addresses
 from helpers.stores.store import use_store
 from helpers.sweep import run_trial
-from helpers.trials import CANDIDATES, PRODUCT
+from helpers.trials import PRODUCT
+from tests.support.names import CANDIDATES
 
 
 def test_a_logged_model_carries_its_score_example_and_pinned_requirements(version):

@@ -17,8 +17,8 @@ from helpers import claims, registry, surroundings
 from helpers.models import keras
 from helpers.stores.store import use_store
 from helpers.sweep import run_sweep, run_trial
-from helpers.trials import CANDIDATES
 from tests.conftest import ROOT
+from tests.support.names import CANDIDATES
 from tests.support.work import SPLIT, trials, whole
 
 

@@ -18,7 +18,8 @@ from helpers.models import keras
 from helpers.scoring import brier_score
 from helpers.stores.store import use_store
 from helpers.sweep import run_sweep, run_trial
-from helpers.trials import CANDIDATES, Trial
+from helpers.trials import Trial
+from tests.support.names import CANDIDATES
 from tests.support.work import SPLIT, trials, whole
 
 

@@ -4,7 +4,8 @@ from dataclasses import fields, replace
 
 import pytest
 
-from helpers.trials import ARCHITECTURES, CANDIDATES, Trial, make_trial, make_trials
+from helpers.trials import ARCHITECTURES, Trial, make_trial, make_trials
+from tests.support.names import CANDIDATES
 
 TRIAL = Trial("small", {"learning_rate": 0.01, "epochs": 100}, 2024, "strong", "8ecc1401")
 

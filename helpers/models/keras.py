@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 NEEDED, OPTIONAL = {"learning_rate", "epochs"}, {"weight_decay", "dropout", "batch_size"}
 BATCH_SIZE = 32
 PATIENCE = 10
+WHOLE_EPOCH = 1_000_000  # steps between which Python is asked; it ends with the games
 READ_AT_IMPORT = ("TF_", "XLA_", "ONEDNN_", "DNNL_", "NVIDIA_")  # how variables begin that TensorFlow reads once
 STEADY = {  # keras.config's own values, whatever keras.json or a start-up file says
     "floatx": "float32",
@@ -233,7 +234,7 @@ def _fit(
     with _one_at_a_time:
         keras.utils.set_random_seed(trial.seed)  # TensorFlow shuffles by this seed and by that of the next line
         shuffled = games.shuffle(len(games), seed=trial.seed).batch(trial.parameters.get("batch_size", BATCH_SIZE))
-        twin = _compiled_twin(network, graph, len(shuffled), "weight_decay" in trial.parameters)
+        twin = _compiled_twin(network, graph, "weight_decay" in trial.parameters)
         twin.optimizer.learning_rate = trial.parameters["learning_rate"]
         if "weight_decay" in trial.parameters:
             twin.optimizer.weight_decay.assign(trial.parameters["weight_decay"])
@@ -263,27 +264,30 @@ def _dataset(games: np.ndarray, outcome: pd.Series) -> tf.data.Dataset:
     return rows.with_options(options)
 
 
-def _compiled_twin(network: keras.Model, graph: str | None, steps: int, decays: bool) -> keras.Model:
-    """A network of the same graph and weights, compiled for epochs of that many steps, its optimizer at the start.
+def _compiled_twin(network: keras.Model, graph: str | None, decays: bool) -> keras.Model:
+    """A network of the same graph and weights, compiled, its optimizer at the start.
 
     It is kept for the next network of the same architecture, which graph names: tracing the graph takes longer than
-    training it. What the graph holds as constants, the scaler's numbers, is part of the key. Without a name, for a
-    network that was built elsewhere, none is kept.
+    training it. Without a name, for a network that was built elsewhere, none is kept.
     """
     keras = start_keras()
-    key = graph, steps, decays, *(weight.numpy().tobytes() for weight in network.non_trainable_weights)
+    import tensorflow as tf
+
+    scaler, key = network.get_layer("scaler"), (graph, decays, network.input_shape)
     twin = _twins.get(key)
     if not twin:
         twin = keras.models.clone_model(network)
-        twin.set_weights(network.get_weights())
-        twin.get_layer("scaler").finalize_state()
+        own = twin.get_layer("scaler")  # its numbers would be constants of the graph, which then served no other data
+        own.mean, own.variance = (tf.Variable(number, trainable=False) for number in (scaler.mean, scaler.variance))
         optimizer = _decaying() if decays else keras.optimizers.Adam()
-        twin.compile(optimizer, loss="mean_squared_error", steps_per_execution=steps)
+        twin.compile(optimizer, loss="mean_squared_error", steps_per_execution=WHOLE_EPOCH)
         twin.optimizer.build(twin.trainable_variables)
     if graph:
         _twins[key] = twin
     for variable, first in zip(twin.variables, network.variables, strict=False):  # the seeds of dropout among them
         variable.assign(first)
+    twin.get_layer("scaler").mean.assign(scaler.mean)
+    twin.get_layer("scaler").variance.assign(scaler.variance)
     for variable in twin.optimizer.variables:
         variable.assign(keras.ops.zeros_like(variable))
     return twin

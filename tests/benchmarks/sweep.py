@@ -11,10 +11,11 @@ import pandas as pd
 from helpers.candidates import best_version
 from helpers.models import keras
 from helpers.sweep import run_sweep
-from helpers.trials import CANDIDATES, Trial
+from helpers.trials import Trial
 from tests.benchmarks import plain
 from tests.benchmarks.common import check, default_split, empty_store, measure, nine_trials, show, timed, warm_up
 from tests.support.fill import full_store
+from tests.support.names import CANDIDATES
 
 EPOCHS, FEW_EPOCHS, MANY, TOLERANCE = 100, 2, 10_000, 0.001
 FASTER, OVERHEAD_SECONDS = 15, 0.3

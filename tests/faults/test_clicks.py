@@ -22,8 +22,9 @@ from helpers.stores import StoreError
 from helpers.stores.folder import mend_addresses
 from helpers.stores.store import use_store
 from helpers.sweep import run_sweep
-from helpers.trials import CANDIDATES, PRODUCT, make_trials
+from helpers.trials import PRODUCT, make_trials
 from tests.support.cells import PARAMETERS, run_cells, small_games, small_scale
+from tests.support.names import CANDIDATES
 
 SEQUENCES = int(os.environ.get("SEQUENCES", "30"))  # 300 take half an hour
 MODELS = [PRODUCT, *CANDIDATES]

@@ -14,13 +14,13 @@ import pytest
 
 from helpers.stores.store import use_store
 from helpers.sweep import run_sweep
-from helpers.trials import CANDIDATES
 from tests.conftest import ROOT
+from tests.support.names import CANDIDATES
 from tests.support.work import SPLIT, trials, whole
 
 LOG_A_RUN = """
 import mlflow, sys
-from helpers.trials import CANDIDATES
+from tests.support.names import CANDIDATES
 from helpers.stores.store import use_store
 use_store(sys.argv[1])
 mlflow.set_experiment(CANDIDATES[1])

@@ -14,8 +14,8 @@ from helpers import registry
 from helpers.stores import StoreError
 from helpers.stores.store import use_store
 from helpers.sweep import run_sweep
-from helpers.trials import CANDIDATES
 from tests.conftest import ROOT
+from tests.support.names import CANDIDATES
 from tests.support.work import SPLIT, trials, whole
 
 USE = """
@@ -24,7 +24,7 @@ start = time.monotonic()
 import mlflow
 from helpers.models import keras
 from helpers import registry
-from helpers.trials import CANDIDATES
+from tests.support.names import CANDIDATES
 from helpers.stores.store import use_store
 from helpers.sweep import run_sweep
 from tests.support.work import SPLIT, trials

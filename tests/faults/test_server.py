@@ -13,8 +13,8 @@ from helpers import candidates
 from helpers.stores import StoreError
 from helpers.stores.store import use_store
 from helpers.sweep import run_sweep
-from helpers.trials import CANDIDATES
 from tests.conftest import ROOT
+from tests.support.names import EXPERIMENTS
 from tests.support.server import Proxy, free_port, running_server
 from tests.support.work import SPLIT, trials, whole
 
@@ -58,7 +58,7 @@ def test_an_answer_that_is_lost_doubles_nothing(server, cut, unknown):
         assert outcomes["outcome"].tolist() == ["trained"], f"{kind}: {outcomes['reason'][0]}"
         assert len(mlflow.search_model_versions()) == count, kind
     whole(proxy.url, len(kinds) + 2)
-    assert Counter(e.name for e in mlflow.search_experiments()) == Counter([*CANDIDATES, "Default"])
+    assert Counter(e.name for e in mlflow.search_experiments()) == Counter([*EXPERIMENTS, "Default"])
     assert len(candidates.leaderboard("made-up")) == len(kinds) + 2
 
 

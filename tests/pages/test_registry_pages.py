@@ -13,8 +13,8 @@ from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from playwright.sync_api import Locator, Page, expect
 
-from helpers.trials import CANDIDATES
 from tests.pages.conftest import take
+from tests.support.names import CANDIDATES
 
 BY_HAND = "march-madness-by-hand"
 RUNS = ".ag-pinned-left-cols-container [row-id]"

@@ -11,7 +11,7 @@ import pytest
 from helpers.stores import StoreError
 from helpers.stores.store import use_store
 from helpers.sweep import run_sweep
-from helpers.trials import CANDIDATES
+from tests.support.names import CANDIDATES
 from tests.support.work import SPLIT, trials, whole
 
 

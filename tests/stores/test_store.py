@@ -12,7 +12,8 @@ from helpers.stores import StoreError
 from helpers.stores.place import is_address, names_before
 from helpers.stores.store import opened, store_in_use, use_store
 from helpers.sweep import run_sweep
-from helpers.trials import CANDIDATES, experiment_names, model_names, product_name
+from helpers.trials import experiment_names, model_names, product_name
+from tests.support.names import CANDIDATES, EXPERIMENTS
 from tests.support.work import SPLIT, trials, whole
 
 
@@ -74,7 +75,7 @@ def test_using_a_store_says_nothing_reports_nothing_and_twice_is_once(tmp_path, 
         assert use_store(str(tmp_path / "store")) is None
     assert capfd.readouterr() == ("", "")
     assert mlflow.telemetry.get_telemetry_client() is None
-    assert sorted(e.name for e in mlflow.search_experiments()) == sorted([*CANDIDATES, "Default"])
+    assert sorted(e.name for e in mlflow.search_experiments()) == sorted([*EXPERIMENTS, "Default"])
 
 
 def test_a_store_that_cannot_be_made_is_an_error(tmp_path):
@@ -134,12 +135,12 @@ def test_unity_catalog_has_the_models_and_the_workspace_has_the_runs(monkeypatch
         assert (mlflow.get_tracking_uri(), mlflow.get_registry_uri()) == ("databricks://profile", given.split("#")[0])
         assert os.environ["MLFLOW_TRACKING_URI"] == "databricks://profile"
         assert (experiment_names()[0], product_name()) == (
-            "/Users/ann/march-madness-small",
+            "/Users/ann/march-madness-linear",
             "main.sports.march-madness",
         )
         assert store_in_use() == given
     with opened("http://127.0.0.1:1"):
-        assert (experiment_names(), model_names()) == (CANDIDATES, CANDIDATES)
+        assert (experiment_names(), model_names()) == (EXPERIMENTS, EXPERIMENTS)
         assert mlflow.get_registry_uri() == "http://127.0.0.1:1"
 
 
