@@ -2,16 +2,21 @@
 # Folders given so are relative to where make runs. STORE and PORT may also come from the environment.
 PYTHON ?= python3
 RESOLUTION ?= highest
+TORCH ?= torch==2.13.0
 
 # The shell puts the values in, from the environment that make gives it, so that they may hold spaces and quotes.
 given = $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name)))
-parameters = $(foreach name,$(filter-out PYTHON PORT RESOLUTION,$(given)),"$(name)=$$$(name)")
+parameters = $(foreach name,$(filter-out PYTHON PORT RESOLUTION TORCH,$(given)),"$(name)=$$$(name)")
 python = .venv/bin/python
 
-.PHONY: run notebooks pictures book test faults versions bench lab ui abilities lint lock
+.PHONY: run torch notebooks pictures book test faults versions bench lab ui abilities lint lock
 
 run: .venv/ready
 	$(python) -m helpers.tools.execute $(parameters)
+
+# For a part of notebook 05. No part of the lock: on Linux a package index may give the build for graphics cards.
+torch: .venv/ready
+	$(python) -m pip install --quiet $(TORCH)
 
 # Renews the outputs that are committed with the notebooks.
 notebooks: .venv/ready

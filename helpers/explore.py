@@ -46,11 +46,12 @@ def _closed(part: object) -> object:
     return part
 
 
-def candidate(run_id: str, architecture: str, names: pd.Series) -> tuple[Axes, tables.Table]:
+def candidate(run_id: str, architecture: str, names: pd.Series) -> tuple[Axes | str, tables.Table]:
     """A candidate's loss curves, and the five validation games that cost it most, with the teams' names by TeamID."""
     worst = worst_games(records.load_predictions(run_id))
     worst = worst.assign(Team1=worst["Team1"].map(names), Team2=worst["Team2"].map(names))
     shown = worst[["Season", "Team1", "Team2", "Team1Won", "Prediction", "error"]]
     caption = "The five games that cost it most: its chance for Team1, and the squared error"
     table = tables.show(shown, caption, {"Prediction": 2, "error": 2})
-    return plots.loss_curves(records.load_losses(run_id), architecture), table
+    losses = records.load_losses(run_id)
+    return plots.loss_curves(losses, architecture) if len(losses) else "A regression has no epochs.", table

@@ -41,7 +41,6 @@ RULES: dict[str, tuple[Callable[[object], bool], str]] = {
     "DROPOUT": (_is_share, "a share from 0 to below 1"),
     "BATCH_SIZE": (lambda value: _is_whole(value, 1), "a whole number of at least 1"),
     "TRIALS": (lambda value: _is_whole(value, 1), "a whole number of at least 1"),
-    "N_JOBS": (lambda value: _is_whole(value, 1), "a whole number of at least 1"),
     "SEASON": (lambda value: value is None or _is_whole(value, 1), "a season such as 2024, or None for the newest"),
 }
 

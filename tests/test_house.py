@@ -18,7 +18,8 @@ STOREYS = """
     helpers.simulate helpers.features helpers.bracket helpers.scoring helpers.plots
     helpers.sources helpers.models helpers.stores
     helpers.models.fitted helpers.models.linear_pyfunc helpers.stores.place helpers.stores.server helpers.stores.hosted
-    helpers.models.keras helpers.models.sklearn helpers.models.torch helpers.stores.folder
+    helpers.models.keras helpers.models.sklearn helpers.stores.folder
+    helpers.models.torch
     helpers.baselines helpers.stores.experiments
     helpers.stores.store
     helpers.claims helpers.records helpers.registry
@@ -75,7 +76,9 @@ def test_the_registry_knows_no_basketball():
 
 
 def test_only_its_own_module_imports_a_library_to_train_with():
-    assert [module for module in HOUSE if {"keras", "tensorflow"} & HOUSE[module]] == ["helpers.models.keras"]
+    for libraries, module in (({"keras", "tensorflow"}, "keras"), ({"torch"}, "torch"), ({"optuna"}, "")):
+        home = f"helpers.models.{module}" if module else "helpers.search"
+        assert [room for room in HOUSE if libraries & HOUSE[room]] == [home]
 
 
 def test_no_notebook_imports_a_tool_and_no_helper_a_notebook():
@@ -84,6 +87,6 @@ def test_no_notebook_imports_a_tool_and_no_helper_a_notebook():
 
 
 def test_importing_the_house_starts_nothing():
-    code = f"import sys, {', '.join(HOUSE)}; print({{'tensorflow', 'keras'}} & {{*sys.modules}}, end='')"
+    code = f"import sys, {', '.join(HOUSE)}; print({{'tensorflow', 'keras', 'torch'}} & {{*sys.modules}}, end='')"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("set()", "")

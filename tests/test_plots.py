@@ -96,6 +96,10 @@ FIGURES = {
     "score_by_learning_rate": lambda games: plots.score_by_learning_rate(BOARD),
     "leaderboard": lambda games: plots.leaderboard(BOARD, {f"{LONG}": 0.16}),
     "difference": lambda games: plots.difference(DIFFERENCES, "medium, 0.001 against its closest rivals"),
+    "best_so_far": lambda games: plots.best_so_far(
+        {"guided": [0.2, 0.18, 0.19], "random": [0.2, 0.19], "grid": [0.21]}
+    ),
+    "importances": lambda games: plots.importances(pd.Series({"learning_rate": 0.6, "weight_decay": 0.4})),
     "paired_bootstrap": lambda games: plots.paired_bootstrap(
         pd.DataFrame({"winner": [0.1, 0.4], "rival": [0.2, 0.3]}), np.linspace(-0.1, 0.1, 50), (-0.09, 0.09)
     )[0],

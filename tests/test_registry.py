@@ -29,8 +29,7 @@ def test_a_logged_model_carries_its_score_example_and_pinned_requirements(versio
     assert info.saved_input_example_info is not None
     requirements = mlflow.pyfunc.get_model_dependencies(version.source)
     lines = Path(requirements).read_text().split()
-    assert len(lines) == len(registry.PACKAGES)
-    assert all("==" in line for line in lines)
+    assert [line.partition("==")[0] for line in lines] == ["mlflow", "tensorflow", "keras", "numpy", "pandas"]
 
 
 def test_the_signature_names_the_columns(version, split, columns):
@@ -269,9 +268,8 @@ def test_a_name_that_could_break_a_filter_is_refused_with_the_rule(version, tria
         candidates.best_version(name)
     with refused:
         claims.living_runs(trial.model, name)
-    if name:
-        with refused:
-            run_trial(replace(trial, architecture=name), None)
+    with pytest.raises(ValueError, match="There is no architecture"):
+        run_trial(replace(trial, architecture=name), None)
 
 
 # The champion

@@ -32,8 +32,8 @@ def honest_but_for(monkeypatch, architecture: str, change) -> None:
     """Training as always, but for one architecture, whose model is changed."""
     train = keras.train
 
-    def changed(trial, split):
-        fitted = train(trial, split)
+    def changed(trial, split, **more):
+        fitted = train(trial, split, **more)
         return change(fitted) if trial.architecture == architecture else fitted
 
     monkeypatch.setattr(keras, "train", changed)
@@ -159,10 +159,10 @@ def test_a_version_whose_process_dies_while_the_sweep_runs_is_found(store, three
     run_sweep(three[1:2], SPLIT)
     train = keras.train
 
-    def meanwhile(*args):
+    def meanwhile(*args, **more):
         if args[0].architecture == "small":
             let_its_process_die(three[1])
-        return train(*args)
+        return train(*args, **more)
 
     monkeypatch.setattr(keras, "train", meanwhile)
     assert run_sweep(three, SPLIT)["outcome"].tolist() == ["trained", "found", "trained"]
@@ -176,10 +176,10 @@ def test_a_version_that_comes_and_loses_its_process_after_it_was_looked_for_stay
     (first,) = mlflow.search_model_versions()
     train = keras.train
 
-    def meanwhile(*args):
+    def meanwhile(*args, **more):
         monkeypatch.setattr(registry, "find_version", find)
         let_its_process_die(three[0])
-        return train(*args)
+        return train(*args, **more)
 
     find = registry.find_version
     monkeypatch.setattr(registry, "find_version", lambda *names: None)
@@ -213,10 +213,10 @@ def test_a_blow_that_something_swallowed_ends_the_sweep_all_the_same(store, thre
     """As when it lands in a finalizer, whose exceptions Python passes over."""
     train = keras.train
 
-    def swallow(*args):
+    def swallow(*args, **more):
         with suppress(end):
             signal.raise_signal(blow)
-        return train(*args)
+        return train(*args, **more)
 
     monkeypatch.setattr(keras, "train", swallow)
     before = signal.getsignal(blow)
@@ -309,7 +309,7 @@ def test_the_scores_are_those_of_the_validation_games(store, three):
 
 
 def test_a_trial_that_has_finished_is_not_trained_again(version, trial, split, monkeypatch):
-    def never(*args):
+    def never(*args, **more):
         raise AssertionError("trained again")
 
     monkeypatch.setattr(keras, "train", never)
@@ -333,7 +333,7 @@ def test_a_run_holds_what_the_design_names(version, trial, split, columns):
 
 def test_a_trial_without_an_experiment_is_refused(version, trial):
     with pytest.raises(LookupError, match="no experiment 'march-madness-tiny'"):
-        run_trial(replace(trial, architecture="tiny"), None)
+        claims.claim("march-madness-tiny", trial.key, "a trial")
 
 
 def test_sweep_keeps_a_picture_of_the_losses(version):

@@ -92,7 +92,7 @@ def test_a_refusal_in_the_midst_of_a_sweep_ends_it_at_once(store, server, monkey
     """As when a password expires."""
     server.answer = (401, "expired", {})
 
-    def train(*arguments):
+    def train(*arguments, **more):
         mlflow.set_tracking_uri(server.url)
         mlflow.search_experiments()
 

@@ -82,10 +82,10 @@ def note_trainings(store: str) -> None:
     """Keep the key of every trial that is trained."""
     honest = keras.train
 
-    def train(trial: Trial, split: Split) -> keras.KerasModel:
+    def train(trial: Trial, split: Split, **more: object) -> keras.KerasModel:
         with notes_of(store).open("a") as file:
             file.write(f"{trial.key}\n")
-        return honest(trial, split)
+        return honest(trial, split, **more)
 
     keras.train = train
 
