@@ -1,5 +1,7 @@
 """The candidates for the best model: which versions count, in their order; the one place that decides it."""
 
+from collections.abc import Collection
+
 import mlflow
 import pandas as pd
 from mlflow.entities import Run, ViewType
@@ -15,14 +17,16 @@ FROM_STORE = ("model", "version", "run_id", "trial", "reason")
 TOP = 20  # among the best runs, this many are enough to find a valid version
 
 
-def leaderboard(data: str) -> pd.DataFrame:
+def leaderboard(data: str, parameters: Collection[str] = ()) -> pd.DataFrame:
     """All valid candidate versions that were trained and scored on the data with this fingerprint, best first.
+
+    parameters, if there are any, are the names that a candidate's own parameters must have, as trials.GRID.
 
     Columns: model, version, architecture, its parameters such as learning_rate and epochs, seed, features, data,
     val_brier, trial, run_id. A tie goes to the simpler architecture, then to the lower version. Raises LookupError when
     there is none, with the reason for each that was passed over.
     """
-    rows = _candidates(data)
+    rows = _candidates(data, parameters)
     valid = [row for row in rows if not row["reason"]]
     if not rows:
         raise LookupError("This STORE has no candidates for these games: run the notebook before this one first.")
@@ -38,19 +42,22 @@ def _place(row: dict[str, object]) -> tuple[float, int, int]:
     return row["val_brier"], list(LIBRARIES).index(row["architecture"]), row["version"]
 
 
-def _candidates(data: str) -> list[dict[str, object]]:
+def _candidates(data: str, parameters: Collection[str]) -> list[dict[str, object]]:
     """All candidate versions for these data, from their tags, each with the reason why it is not valid, or ""."""
     found = [version for name in model_names() for version in registry.search_versions(f"name = '{name}'")]
     bad_runs = _runs_that_do_not_count()
-    rows = [_row(version, bad_runs.get(version.run_id, "")) for version in found]
+    rows = [_row(version, parameters, bad_runs.get(version.run_id, "")) for version in found]
     return [row for row in rows if row.get("data", data) == data]
 
 
-def _row(version: ModelVersion, state: str, run: Run | None = None) -> dict[str, object]:
+def _row(version: ModelVersion, parameters: Collection[str], state: str, run: Run | None = None) -> dict[str, object]:
     """A version as a row of the leaderboard; state is what registry.state_of says of its run."""
     made_of = _made_of(version)
+    reason = _reason(version, made_of, state, run)
+    if parameters and set(made_of) - set(ALWAYS) != set(parameters):
+        reason = reason or f"it has other parameters than {', '.join(parameters)}"
     row = {"model": version.name, "version": int(version.version), "run_id": version.run_id}
-    return {**made_of, **row, "trial": version.tags.get("trial"), "reason": _reason(version, made_of, state, run)}
+    return {**made_of, **row, "trial": version.tags.get("trial"), "reason": reason}
 
 
 def _reason(version: ModelVersion, made_of: dict[str, object], state: str, run: Run | None) -> str:
@@ -63,10 +70,10 @@ def _reason(version: ModelVersion, made_of: dict[str, object], state: str, run: 
     return objection(version, state, run)
 
 
-def why_not(version: ModelVersion, data: str) -> str:
+def why_not(version: ModelVersion, data: str, parameters: Collection[str] = ()) -> str:
     """Why a version is no candidate for the data with this fingerprint, or "": the leaderboard's rule, for one."""
     run = run_of(version)
-    row = _row(version, state_of(run), run)
+    row = _row(version, parameters, state_of(run), run)
     return row["reason"] or ("" if row["data"] == data else "it was scored on other games")
 
 
@@ -91,7 +98,7 @@ def _runs_that_do_not_count() -> dict[str, str]:
     }
 
 
-def best_version(data: str) -> ModelVersion:
+def best_version(data: str, parameters: Collection[str] = ()) -> ModelVersion:
     """The first version of the leaderboard, by one query for runs and one for its version, however many there are.
 
     Raises LookupError as leaderboard does.
@@ -108,10 +115,10 @@ def best_version(data: str) -> ModelVersion:
         if best and run.data.metrics["val_brier"] > best[0][0][0]:
             break
         versions = registry.search_versions(f"run_id = '{run.info.run_id}'")
-        rows = [(_row(version, "", run), version) for version in versions if version.name in model_names()]
+        rows = [(_row(version, parameters, "", run), version) for version in versions if version.name in model_names()]
         best += [(_place(row), version) for row, version in rows if not row["reason"]]
     else:
         # None of the first few is valid, or all are equal: the leaderboard reads every one.
-        first = leaderboard(data).iloc[0]
+        first = leaderboard(data, parameters).iloc[0]
         return mlflow.MlflowClient().get_model_version(first["model"], str(first["version"]))
     return min(best)[-1]

@@ -17,7 +17,7 @@ from tqdm.notebook import tqdm
 
 from helpers import claims, plots, records, registry
 from helpers.features import MATCHUP, OUTCOME, Split
-from helpers.models import check, library_of
+from helpers.models import check, keras, library_of
 from helpers.models.fitted import FittedModel, Pruned, Watch
 from helpers.scoring import brier_score
 from helpers.stores import StoreError
@@ -133,6 +133,9 @@ def _work(trial: Trial, split: Split, store: str, cores: int, watch: Watch | Non
     """What a worker does: keep to its share of the cores, use the store, run the trial, and tell what became of it."""
     take_hold()  # of this process's own surroundings, should it be on another machine
     library_of(trial.architecture).use_cores(cores)
+    if watch:
+        keras.use_cores(cores)
+        keras.start_keras()  # at the first trial, for loky restarts a worker that grows by so much at a later one
     with claims.stoppable(at_once=False):
         for attempts_left in reversed(range(ATTEMPTS)):
             try:

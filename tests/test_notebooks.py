@@ -27,7 +27,8 @@ from tests.support.voice import count_all
 
 PATHS = sorted(NOTEBOOKS.glob("*.ipynb"))
 SHARED = {"SOURCE", "STORE", "SEED", "VALIDATION_SEASONS", "TEST_SEASONS", "EPOCHS", "LEARNING_RATES", "SEASON"}
-SMALL = {"EPOCHS": 2, "VALIDATION_SEASONS": 1, "TEST_SEASONS": 2}
+SHARED |= {"TRIALS"}
+SMALL = {"EPOCHS": 2, "VALIDATION_SEASONS": 1, "TEST_SEASONS": 2, "TRIALS": 5}
 every_notebook = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 
 
@@ -53,13 +54,14 @@ def chains(tmp_path_factory) -> list[tuple[Path, dict]]:
 
 def test_the_chain_leaves_nine_scored_candidates_and_a_champion(chains):
     _, held = chains[0]
-    names = [name for name, *_ in held["candidates"]]
-    assert [names.count(name) for name in CANDIDATES] == [3, 3, 3]
+    assert [held["grid"].count(name) for name in CANDIDATES] == [3, 3, 3]
     assert held["scored"]
     assert 0 < held["test_brier"] < 1
-    assert held["products"] == [1, 2]  # the champion, and the champion trained further
-    assert held["aliases"] == {"champion": 1}
-    assert held["runs"] == 10  # nine trials, and the further training
+    assert held["products"] == [1, 2, 3]  # the champion, the champion trained further, the challenger
+    assert held["aliases"] == {"champion": 1, "challenger": 3}
+    others = 7 + 1 + 5 + 1  # regressions, PyTorch, random draws, and what the guided search adds to its first four
+    assert len(held["candidates"]) == 9 + others
+    assert held["runs"] - len(held["candidates"]) - 1 in range(3)  # the further training, and what was given up
 
 
 def test_the_chain_on_a_used_store_changes_nothing(chains):
@@ -94,6 +96,8 @@ SHOWS_THE_STORE = (
     "known = leaderboard(",
     "versions[:1]",
     "run_sweep(",
+    "run_search(",
+    "best_runs[shown]",
 )
 
 

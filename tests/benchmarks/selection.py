@@ -1,8 +1,12 @@
-"""The choice of the best among 10,000 versions: by one query, by the leaderboard, by a request a version."""
+"""The choice of the best among 10,000 versions of all libraries, and the version of one trial among them."""
 
+from unittest.mock import patch
+
+import mlflow
 import pandas as pd
 
-from helpers import candidates
+from helpers import candidates, registry
+from helpers.stores import hosted
 from helpers.stores.store import use_store
 from tests.benchmarks.common import check, measure, show
 from tests.benchmarks.plain import lowest_score
@@ -13,12 +17,14 @@ VERSIONS, REPEATS = 10_000, 3
 
 
 def selection() -> None:
-    """The three ways on the store itself, and through a server in front of it."""
+    """The three ways on the store itself, and through a server in front of it; finding, with a filter and without."""
     with full_store(VERSIONS) as store:
-        rows = [_three_ways("local")]
+        rows, found = [_three_ways("local")], [_find("local")]
         with running_server(store) as server:
             use_store(server.url)
             rows.append(_three_ways("server"))
+            found.append(_find("server"))
+    show(f"selection: seconds to find a trial among {VERSIONS:,} versions", pd.DataFrame(found))
     table = pd.DataFrame(rows)
     for way in ("best_version", "leaderboard"):
         table[f"loop/{way}"] = table["plain loop"] / table[way]
@@ -34,6 +40,17 @@ def selection() -> None:
             "all choose the same version": table["agree"].all(),
         }
     )
+
+
+def _find(place: str) -> dict[str, object]:
+    """The version of a trial, by the store's filter for tags, and as where a service filters by names alone."""
+    board = candidates.leaderboard("d")
+    name, trial = board.loc[0, ["model", "trial"]]
+    filtered, version = measure(lambda: registry.find_version(name, trial))
+    lacking = {(mlflow.get_tracking_uri(), "filters by tags")}
+    with patch.object(hosted, "_lacking", lacking):
+        by_name, same = measure(lambda: registry.find_version(name, trial))
+    return {"store": place, "by tag": filtered, "by name alone": by_name, "agree": version.version == same.version}
 
 
 def _three_ways(place: str) -> dict[str, object]:

@@ -76,7 +76,7 @@ def test_a_kill_while_the_store_is_first_made_does_no_harm(tmp_path):
 
 
 def test_two_sweeps_at_the_same_time_make_each_candidate_once(store):
-    command = [sys.executable, "-m", "tests.support.work", str(store)]
+    command = [sys.executable, "-m", "tests.support.work", str(store), "nine"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     processes = [subprocess.Popen(command, cwd=ROOT, **pipes) for _ in range(2)]
     assert errors_of(processes) == ["", ""]

@@ -82,7 +82,7 @@ def test_a_full_disk_is_named_and_what_was_there_loads(filled, tmp_path):
         cat /dev/zero > {small}/rest 2> /dev/null || true
         $0 - {small}
         rm {small}/rest
-        $0 -m tests.support.work {small} > /dev/null 2>&1
+        $0 -m tests.support.work {small} nine > /dev/null 2>&1
     """
     check_refusal(in_namespace(script), small, "No space left on device")
 

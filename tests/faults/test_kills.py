@@ -1,55 +1,21 @@
-"""A sweep that is killed, at each stage and at any moment, is finished by the next one, with nothing twice or half."""
+"""A sweep that is killed, at each stage, is finished by the next one, with nothing twice or half."""
 
-import random
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 import mlflow
 import pytest
 from jupyter_client.manager import KernelManager
 
-from helpers import registry
 from helpers.stores.store import use_store
-from helpers.trials import experiment_names, model_names
+from helpers.trials import experiment_names
 from tests.conftest import ROOT
 from tests.support.plugin import install
+from tests.support.process import finish, start
 from tests.support.services import address, in_this_process
-from tests.support.work import STAGES, notes_of, whole
-
-KILLS = 30
-
-
-def start(store: str, *stage: str) -> subprocess.Popen:
-    """The small sweep as a process, after its imports."""
-    command = [sys.executable, "-m", "tests.support.work", store, *stage]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "ready\n", process.stderr.read()
-    return process
-
-
-def finish(store: str) -> None:
-    """Run the sweep to its end, and see that the store is whole and no finished trial was trained again."""
-    done, before = registered(store), trained(store)
-    output, errors = start(store).communicate(timeout=120)
-    assert errors == "", output
-    whole(store)
-    assert not set(done) & set(trained(store)[len(before) :])
-
-
-def registered(store: str) -> list[str]:
-    use_store(store)
-    found = [v for name in model_names() for v in registry.search_versions(f"name = '{name}'")]
-    return [version.tags["trial"] for version in found]
-
-
-def trained(store: str) -> list[str]:
-    noted = notes_of(store)
-    return noted.read_text().split() if noted.exists() else []
+from tests.support.work import STAGES, whole
 
 
 def statuses(store: str) -> Counter:
@@ -82,39 +48,22 @@ def test_a_kill_at_any_stage_is_mended_where_a_model_is_a_folder_among_the_artif
 
 
 def kill_and_finish(store: str, stage: str) -> None:
-    process = start(store, stage)
+    process = start(store, "three", stage)
     process.communicate(timeout=120)
     assert process.returncode == -signal.SIGKILL
-    finish(store)
-
-
-def test_kills_at_random_moments_are_mended_by_the_last_run(tmp_path):
-    rng, kills, stores = random.Random(2024), 0, 0
-    while kills < KILLS:
-        store = str(tmp_path / f"{stores}" / "store")
-        Path(store).parent.mkdir()
-        stores += 1
-        for _ in range(5):
-            process = start(store)
-            try:
-                process.communicate(timeout=rng.uniform(0, 4))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.communicate()
-                kills += 1
-        finish(store)
+    finish(store, "three")
 
 
 @pytest.mark.parametrize("blow", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
 def test_a_sweep_that_is_told_to_stop_closes_its_run(store, blow):
-    process = start(store)
+    process = start(store, "nine")
     while "RUNNING" not in statuses(store):
         time.sleep(0.05)
     process.send_signal(blow)
     output, errors = process.communicate(timeout=60)
     assert process.returncode != 0, output + errors
     assert set(statuses(store)) <= {"FINISHED", "FAILED", "KILLED"}
-    finish(store)
+    finish(store, "nine")
 
 
 def test_a_kernel_that_is_restarted_leaves_nothing_behind(store):

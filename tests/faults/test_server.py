@@ -27,7 +27,7 @@ def server(tmp_path):
 
 def start_sweep(url: str) -> subprocess.Popen:
     """The small sweep as a process, when its second trial has begun."""
-    command = [sys.executable, "-m", "tests.support.work", url]
+    command = [sys.executable, "-m", "tests.support.work", url, "nine"]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "ready\n", process.stderr.read()
     assert ": trained" in process.stdout.readline()

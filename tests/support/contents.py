@@ -11,7 +11,7 @@ from mlflow.models import Model
 from helpers import registry
 from helpers.stores.hosted import Client
 from helpers.stores.store import use_store
-from helpers.trials import experiment_names, model_names, product_name
+from helpers.trials import GRID, experiment_names, model_names, product_name
 
 
 def contents(store: str) -> dict[str, object]:
@@ -24,6 +24,7 @@ def contents(store: str) -> dict[str, object]:
     aliases = client.get_registered_model(product).aliases or {"champion": champion.version}
     return {
         "candidates": sorted([v.name, int(v.version), v.tags["trial"], v.run_id] for v in candidates),
+        "grid": sorted(v.name for v in candidates if set(registry.trial_of(v).parameters) == set(GRID)),
         "scored": all(0 < score < 1 for score in scores),
         "products": sorted(int(version.version) for version in client.search_model_versions(f"name = '{product}'")),
         "aliases": {alias: int(version) for alias, version in aliases.items()},

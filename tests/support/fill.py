@@ -14,11 +14,11 @@ import pandas as pd
 
 from helpers.registry import version_tags
 from helpers.stores.store import use_store
-from helpers.trials import ARCHITECTURES, Trial
+from helpers.trials import LIBRARIES, Trial
 
-RATE = {"learning_rate": 0.01, "epochs": 100}
+RATE, PENALTY = {"learning_rate": 0.01, "epochs": 100}, {"C": 0.1}
 METRICS = ["val_brier", "train_loss", "validation_loss"]
-PARAMS = ["architecture", "learning_rate", "epochs", "seed", "features", "data"]
+PARAMS = ["architecture", "learning_rate", "epochs", "C", "seed", "features", "data"]
 TAGS = {"owner": "elsewhere 1 0", "heartbeat": "0", "mlflow.user": "fill", "mlflow.runName": "filled"}
 TAGS |= {"mlflow.source.name": "fill", "mlflow.source.type": "LOCAL"}
 RUN = dict.fromkeys(["user_id", "source_name", "entry_point_name", "source_version"], "")
@@ -42,7 +42,7 @@ def fill(store: Path, versions: int, data: str = "d") -> None:
         new = pd.DataFrame({"name": made["name"].unique(), "creation_time": 0, "last_updated_time": 0})
         tables = {
             "runs": made[["run_uuid", "experiment_id", "artifact_uri"]].assign(**RUN),
-            "params": made.melt("run_uuid", PARAMS, "key"),
+            "params": made.melt("run_uuid", PARAMS, "key").dropna(),
             "tags": made.assign(**TAGS).melt("run_uuid", ["trial", *TAGS], "key"),
             "metrics": metrics,
             "latest_metrics": metrics,
@@ -59,9 +59,10 @@ def _candidates(connection: sqlite3.Connection, versions: int, data: str) -> pd.
     experiments = dict(connection.execute("SELECT name, experiment_id FROM experiments"))
     newest = dict.fromkeys(experiments, 0)
     newest |= dict(connection.execute("SELECT name, max(version) FROM model_versions GROUP BY name"))
-    first, names, rows = sum(newest.values()), list(ARCHITECTURES), []
+    first, names, rows = sum(newest.values()), list(LIBRARIES), []
     for seed, score in enumerate(np.random.default_rng(first).uniform(0.15, 0.25, versions).tolist(), first):
-        trial, run = Trial(names[seed % len(names)], RATE, seed, "strong", data), uuid.uuid4().hex
+        name, run = names[seed % len(names)], uuid.uuid4().hex
+        trial = Trial(name, PENALTY if name == "linear" else RATE, seed, "strong", data)
         newest[trial.model] += 1
         row = {"run_uuid": run, "experiment_id": experiments[trial.model], "source": f"models:/m-{run}"}
         row |= {"name": trial.model, "version": newest[trial.model], **dict.fromkeys(METRICS, score)}

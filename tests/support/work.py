@@ -1,4 +1,4 @@
-"""A small sweep as a process of its own, which can be told to die: python -m tests.support.work STORE [STAGE]."""
+"""A small sweep or search as a process, which can be told to die: python -m tests.support.work STORE WORK [STAGE]."""
 
 import os
 import signal
@@ -13,6 +13,7 @@ import pandas as pd
 from helpers import claims, records, registry, sweep
 from helpers.features import FEATURE_SETS, MATCHUP, OUTCOME, Split
 from helpers.models import keras
+from helpers.search import Recipe, run_search
 from helpers.stores.store import use_store
 from helpers.sweep import run_sweep
 from helpers.trials import Trial, make_trials, model_names
@@ -32,6 +33,14 @@ SPLIT = Split(made_up(200, 1), made_up(80, 2), made_up(80, 3))
 def trials(seeds: int = 1) -> list[Trial]:
     """The nine of a sweep, for as many seeds."""
     return [t for seed in range(seeds) for t in make_trials([0.001, 0.01, 0.1], 2, seed, "strong", "made-up")]
+
+
+RECIPE, SEARCHED = Recipe(epochs=2, seed=1, features="strong", data="made-up"), 8
+WORK = {  # by name, and how many versions are there in the end
+    "nine": (lambda: run_sweep(trials(), SPLIT), 9),
+    "three": (lambda: run_sweep(trials()[:3], SPLIT), 3),
+    "search": (lambda: run_search(SEARCHED, RECIPE, SPLIT, n_jobs=2), SEARCHED),
+}
 
 
 def die(*_: object) -> None:
@@ -112,11 +121,12 @@ if __name__ == "__main__":
     keras.start_keras()
     import mlflow.tensorflow  # with the rest of the imports, before the clock of a random kill begins to run
 
-    if len(sys.argv) > 2:
-        die_at(sys.argv[2])
-    if not sys.argv[1].startswith("http"):
-        note_trainings(sys.argv[1])
-    use_store(sys.argv[1])
+    place, name, *stage = sys.argv[1:]
+    if stage:
+        die_at(*stage)
+    if not place.startswith("http"):
+        note_trainings(place)
+    use_store(place)
     print("ready", flush=True)
-    outcomes = run_sweep(trials(), SPLIT)
-    assert set(outcomes["outcome"]) <= {"trained", "found"}, outcomes.to_string()
+    outcomes = WORK[name][0]()
+    assert outcomes.empty or set(outcomes["outcome"]) <= {"trained", "found", "pruned"}, outcomes.to_string()
