@@ -1,5 +1,7 @@
 """Walk-forward: a candidate's recipe, scored on many seasons, each predicted from those before it."""
 
+from dataclasses import replace
+
 import mlflow
 import numpy as np
 import pandas as pd
@@ -17,14 +19,14 @@ LEAST, MOST = 2, 8  # seasons that a league is trained on at least, and seasons 
 
 
 def walk_forward(version: ModelVersion, split: Split, seed: int) -> pd.DataFrame:
-    """A candidate's walk-forward predictions: found where they were made before, otherwise made and kept.
+    """A candidate's walk-forward predictions: found where they were made before for these games, or made and kept.
 
     One row per game of the seasons that forward_splits gives: League, Season, Team1, Team2, Team1Won, Prediction. They
     are kept as an artifact of the run, and their Brier score as forward_brier, with low and high, the ends of its 95 %
     interval, on the run and on the version. Raises ValueError as forward_splits.
     """
     client = mlflow.MlflowClient()
-    if "forward_brier" not in client.get_run(version.run_id).data.metrics:
+    if not _is_kept(version.run_id, split):
         predictions = forward_predictions(trial_of(version), split)
         errors = (predictions["Prediction"] - predictions[OUTCOME]) ** 2
         records.log_predictions(
@@ -39,10 +41,22 @@ def walk_forward(version: ModelVersion, split: Split, seed: int) -> pd.DataFrame
     return records.load_predictions(version.run_id, PREDICTIONS)
 
 
+def _is_kept(run_id: str, split: Split) -> bool:
+    if "forward_brier" not in mlflow.get_run(run_id).data.metrics:
+        return False
+    games = pd.concat([cut.test[MATCHUP] for cut in forward_splits(split)], ignore_index=True)
+    return games.equals(records.load_predictions(run_id, PREDICTIONS)[MATCHUP])
+
+
 def forward_predictions(trial: Trial, split: Split) -> pd.DataFrame:
-    """A trial trained once for each of forward_splits, and what that says of the season after, one row per game."""
+    """A trial trained once for each of forward_splits, and what that says of the season after, one row per game.
+
+    What needs no games to stop by is fitted to those, too.
+    """
     library, parts = library_of(trial.architecture), []
     for before in forward_splits(split):
+        if not library.STOPS:
+            before = replace(before, train=pd.concat([before.train, before.validation]))
         predictions = library.train(trial, before).predict(before.test)
         parts.append(before.test[[*MATCHUP, OUTCOME]].assign(Prediction=predictions))
     return pd.concat(parts, ignore_index=True)

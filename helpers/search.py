@@ -19,7 +19,7 @@ from helpers.sweep import at_work, until_all_are_done
 from helpers.trials import ARCHITECTURES, Trial, experiment_names, plain
 
 NETWORK = {
-    "learning_rate": FloatDistribution(3e-4, 3e-2, log=True),
+    "learning_rate": FloatDistribution(1e-3, 3e-2, log=True),
     "weight_decay": FloatDistribution(0.1, 30, log=True),
     "dropout": FloatDistribution(0, 0.5, step=0.25),  # each other share needs a new graph, which takes time
 }
@@ -27,7 +27,7 @@ SPACE = {"linear": {"C": FloatDistribution(1e-3, 10, log=True)}, **dict.fromkeys
 NETWORKS = list(ARCHITECTURES)
 KINDS = optuna.distributions.CategoricalDistribution(tuple(SPACE))
 BATCH_SIZE = 128  # fewer and longer steps than the grid's, which saves half the time
-STARTUP = 4  # trials at random before the first that is guided, and before the first that may be given up
+STARTUP = 3  # trials at random before the first that is guided, and before the first that may be given up
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def _versions(study: optuna.Study) -> set[str]:
 
 def _new_study() -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # it would tell of every study and trial on stderr
-    pruner = optuna.pruners.PercentilePruner(75, n_startup_trials=STARTUP, n_warmup_steps=3)
+    pruner = optuna.pruners.PercentilePruner(75, n_startup_trials=STARTUP, n_warmup_steps=5)
     return optuna.create_study(pruner=pruner)
 
 

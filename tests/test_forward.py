@@ -66,19 +66,29 @@ def test_what_is_kept_is_found_and_not_made_again(version, split, monkeypatch):
     assert registry.counts(mlflow.MlflowClient().get_model_version(version.name, version.version))
 
 
+def test_what_was_kept_for_other_seasons_is_made_again(version, split, monkeypatch):
+    monkeypatch.setattr(forward, "MOST", 1)
+    few = walk_forward(version, split, seed=1)
+    monkeypatch.undo()
+    assert len(few) < len(walk_forward(version, split, seed=1))
+    assert mlflow.get_run(version.run_id).data.metrics["forward_brier"] != pytest.approx(
+        brier_score(few[OUTCOME], few["Prediction"])
+    )
+
+
 def test_a_version_that_another_process_scored_half_is_scored_whole(used, trial, split, monkeypatch):
     use_store(str(used))
     version = registry.find_version(trial.model, trial.key)
     kept = walk_forward(version, split, seed=1)
     run_id = version.run_id
     mlflow.MlflowClient().log_text(run_id, "half", forward.PREDICTIONS)
-    honest = mlflow.MlflowClient.get_run
+    honest = mlflow.get_run
 
-    def without_score(client, run_id):
-        run = honest(client, run_id)
+    def without_score(run_id):
+        run = honest(run_id)
         run.data.metrics.pop("forward_brier", None)
         return run
 
-    monkeypatch.setattr(mlflow.MlflowClient, "get_run", without_score)
+    monkeypatch.setattr(mlflow, "get_run", without_score)
     assert np.allclose(walk_forward(version, split, seed=1)["Prediction"], kept["Prediction"], atol=1e-6)
     assert len(records.load_predictions(run_id, forward.PREDICTIONS)) == len(kept)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
+STOPS = True  # by games that it is not fitted to
 NEEDED, OPTIONAL = {"learning_rate", "epochs"}, {"weight_decay", "dropout", "batch_size"}
 BATCH_SIZE = 32
 PATIENCE = 10

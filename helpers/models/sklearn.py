@@ -17,6 +17,7 @@ from helpers.models.fitted import FittedModel, Watch, numbers
 from helpers.surroundings import without_autologging
 from helpers.trials import Trial
 
+STOPS = False  # fitted to all games at once
 NEEDED, OPTIONAL = {"C"}, set()
 
 steady = nullcontext  # scikit-learn's settings change no answer

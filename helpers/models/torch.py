@@ -21,6 +21,7 @@ from helpers.trials import ARCHITECTURES, Trial
 if TYPE_CHECKING:
     import torch
 
+STOPS = True  # by games that it is not fitted to
 NEEDED, OPTIONAL = {"learning_rate", "epochs"}, {"weight_decay", "batch_size"}
 
 steady = nullcontext  # a network says itself in which numbers it reckons

@@ -19,8 +19,8 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from helpers import NOTEBOOKS
 from helpers.tools import execute
 from tests.support.server import free_port
+from tests.test_notebooks import SMALL
 
-SMALL = {"EPOCHS": 2, "VALIDATION_SEASONS": 1, "TEST_SEASONS": 2}
 # All cells of a notebook are in the page, not only those in view; no news and no questions.
 SETTINGS = {
     "notebook-extension/tracker": {"windowingMode": "none"},
