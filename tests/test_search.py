@@ -111,7 +111,7 @@ def losing_from(number: int, monkeypatch: pytest.MonkeyPatch) -> list[Trial]:
 def test_a_network_that_lags_behind_is_given_up_and_known_for_it(store, monkeypatch):
     monkeypatch.setattr(search, "SPACE", dict.fromkeys(ARCHITECTURES, search.NETWORK))
     monkeypatch.setattr(search, "KINDS", search.optuna.distributions.CategoricalDistribution(tuple(ARCHITECTURES)))
-    trained = losing_from(STARTUP, monkeypatch)
+    patient, trained = replace(RECIPE, epochs=8), losing_from(STARTUP, monkeypatch)
 
     def stop_after_three(*_):
         if len(trained) > STARTUP + 2:
@@ -120,17 +120,17 @@ def test_a_network_that_lags_behind_is_given_up_and_known_for_it(store, monkeypa
     honest = search._tell
     monkeypatch.setattr(search, "_tell", lambda *given: (honest(*given), stop_after_three()))
     with pytest.raises(KeyboardInterrupt):
-        run_search(STARTUP + 1, RECIPE, SPLIT)
+        run_search(STARTUP + 1, patient, SPLIT)
     assert len(versions()) == STARTUP
     killed = mlflow.search_runs(
         experiment_names=experiment_names(), filter_string="attributes.status = 'KILLED'", output_format="list"
     )
     assert len(killed) == 3
     assert all(run.data.tags["reason"].startswith("Pruned: epoch ") for run in killed)
-    states = [trial.state for trial in study_of(RECIPE).trials]
+    states = [trial.state for trial in study_of(patient).trials]
     assert states == [TrialState.COMPLETE] * STARTUP + [TrialState.PRUNED] * 3
     monkeypatch.undo()
-    again = run_search(STARTUP + 1, RECIPE, SPLIT)
+    again = run_search(STARTUP + 1, patient, SPLIT)
     assert not {run.data.tags["trial"] for run in killed} & set(versions())
     assert again["outcome"].iloc[-1] == "trained"
     assert len(versions()) == STARTUP + 1

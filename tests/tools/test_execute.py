@@ -254,6 +254,6 @@ def test_one_league_from_csv_files_runs_through_the_same_notebooks(tmp_path):
     given = {**SMALL, "SOURCE": str(source), "STORE": str(tmp_path / "store"), "LEARNING_RATES": rates}
     execute.execute_notebooks(tmp_path / "build", given)
     held = contents(str(tmp_path / "store"))
-    assert len(held["candidates"]) == 3 * len(rates)
-    assert held["products"] == [1, 2]  # the champion, and the champion trained further
-    assert held["aliases"] == {"champion": 1}
+    assert len(held["grid"]) == 3 * len(rates)
+    assert held["products"] == [1, 2, 3]  # the champion, the champion trained further, the challenger
+    assert held["aliases"] == {"champion": 1, "challenger": 3}
