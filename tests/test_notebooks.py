@@ -100,6 +100,7 @@ SHOWS_THE_STORE = (
     "run_search(",
     "best_runs[shown]",
     "list_artifacts(run_id=champion.run_id)",
+    "The versions of {product}",
 )
 
 
@@ -322,7 +323,6 @@ def test_a_launchers_variables_and_a_start_up_file_steer_nothing(chains, tmp_pat
         "MLFLOW_ACTIVE_MODEL_ID": model,
         "MLFLOW_EXPERIMENT_NAME": CANDIDATES[2],
         "MLFLOW_REGISTRY_URI": f"sqlite:///{tmp_path / 'elsewhere.db'}",
-        "KERAS_BACKEND": "jax",
         "TF_USE_LEGACY_KERAS": "1",
         "KERAS_MAX_EPOCHS": "1",
     }.items():
