@@ -323,7 +323,6 @@ def test_a_launchers_variables_and_a_start_up_file_steer_nothing(chains, tmp_pat
         "MLFLOW_ACTIVE_MODEL_ID": model,
         "MLFLOW_EXPERIMENT_NAME": CANDIDATES[2],
         "MLFLOW_REGISTRY_URI": f"sqlite:///{tmp_path / 'elsewhere.db'}",
-        "TF_USE_LEGACY_KERAS": "1",
         "KERAS_MAX_EPOCHS": "1",
     }.items():
         environment.setenv(name, value)
