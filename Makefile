@@ -59,8 +59,8 @@ lint: .venv/ready
 
 # RESOLUTION=lowest-direct writes the oldest versions that pyproject.toml allows.
 lock: .venv/ready
-	.venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --extra book --extra setup --extra test --no-strip-extras --generate-hashes \
-	    --no-header --no-annotate --no-emit-index-url --no-emit-find-links --resolution $(RESOLUTION) \
+	.venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	    --extra book --extra setup --extra test --no-strip-extras --no-header --no-annotate --no-emit-index-url --no-emit-find-links --resolution $(RESOLUTION) \
 	    --output-file requirements.lock pyproject.toml
 
 # uv takes a quarter of pip's time, shows how far it is, and comes by pip itself. It does not read pip's settings, so the

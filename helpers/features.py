@@ -199,6 +199,11 @@ def mirror(features: pd.DataFrame) -> pd.DataFrame:
     return swapped.set_axis(features.columns, axis=1)
 
 
+def both_orders(games: pd.DataFrame, outcome: pd.Series) -> tuple[pd.DataFrame, pd.Series]:
+    """Every game twice, seen from either team, with its outcome (1 where Team1 won); games as mirror wants them."""
+    return pd.concat([games, mirror(games)]), pd.concat([outcome, 1 - outcome])
+
+
 def split_by_season(table: pd.DataFrame, validation_seasons: int, test_seasons: int) -> Split:
     """The matchup table cut into the seasons before, the validation seasons, and the last test_seasons.
 

@@ -25,27 +25,28 @@ def walk_forward(version: ModelVersion, split: Split, seed: int) -> pd.DataFrame
     are kept as an artifact of the run, and their Brier score as forward_brier, with low and high, the ends of its 95 %
     interval, on the run and on the version. Raises ValueError as forward_splits.
     """
-    client = mlflow.MlflowClient()
-    if not _is_kept(version.run_id, split):
-        predictions = forward_predictions(trial_of(version), split)
-        errors = (predictions["Prediction"] - predictions[OUTCOME]) ** 2
-        records.log_predictions(
-            version.run_id, predictions.drop(columns="Prediction"), predictions["Prediction"], PREDICTIONS
-        )
-        low, high = mean_interval(errors, seed)
-        score = brier_score(predictions[OUTCOME], predictions["Prediction"])
-        for name, value in {"low": low, "high": high, "": score}.items():  # the score last: it says that all is there
-            key = f"forward_brier_{name}".rstrip("_")
-            client.set_model_version_tag(version.name, version.version, key, f"{value:.6f}")
-            mlflow.log_metric(key, value, run_id=version.run_id)
+    kept = _kept(version.run_id, split)
+    if kept is not None:
+        return kept
+    predictions = forward_predictions(trial_of(version), split)
+    games, answers = predictions.drop(columns="Prediction"), predictions["Prediction"]
+    records.log_predictions(version.run_id, games, answers, PREDICTIONS)
+    low, high = mean_interval((answers - games[OUTCOME]) ** 2, seed)
+    score = brier_score(games[OUTCOME], answers)
+    for name, value in {"_low": low, "_high": high, "": score}.items():  # the score last: it says that all is there
+        key = f"forward_brier{name}"
+        mlflow.MlflowClient().set_model_version_tag(version.name, version.version, key, f"{value:.6f}")
+        mlflow.log_metric(key, value, run_id=version.run_id)
     return records.load_predictions(version.run_id, PREDICTIONS)
 
 
-def _is_kept(run_id: str, split: Split) -> bool:
+def _kept(run_id: str, split: Split) -> pd.DataFrame | None:
+    """What was kept for these very games, or None."""
     if "forward_brier" not in mlflow.get_run(run_id).data.metrics:
-        return False
+        return None
     games = pd.concat([cut.test[MATCHUP] for cut in forward_splits(split)], ignore_index=True)
-    return games.equals(records.load_predictions(run_id, PREDICTIONS)[MATCHUP])
+    kept = records.load_predictions(run_id, PREDICTIONS)
+    return kept if games.equals(kept[MATCHUP]) else None
 
 
 def forward_predictions(trial: Trial, split: Split) -> pd.DataFrame:

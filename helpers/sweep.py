@@ -132,13 +132,13 @@ def run_trial(trial: Trial, split: Split) -> ModelVersion:
 def _work(trial: Trial, split: Split, store: str, cores: int, watch: Watch | None = None) -> tuple[Trial, dict | None]:
     """What a worker does: keep to its share of the cores, use the store, run the trial, and tell what became of it."""
     take_hold()  # of this process's own surroundings, should it be on another machine
-    library_of(trial.architecture).use_cores(cores)
     if watch:
         keras.use_cores(cores)
         keras.start_keras()  # at the first trial, for loky restarts a worker that grows by so much at a later one
     with claims.stoppable(at_once=False):
         for attempts_left in reversed(range(ATTEMPTS)):
             try:
+                library_of(trial.architecture).use_cores(cores)
                 if store_in_use() != store:
                     use_store(store)
                 return trial, _find_or_train(trial, split, watch)

@@ -3,6 +3,7 @@
 import os
 import platform
 import signal
+import sys
 from contextlib import suppress
 from dataclasses import replace
 
@@ -14,7 +15,7 @@ from dask.distributed import Client, LocalCluster
 
 from helpers import candidates, claims, records, registry, sweep
 from helpers.features import MATCHUP, OUTCOME, Split
-from helpers.models import keras
+from helpers.models import keras, torch
 from helpers.scoring import brier_score
 from helpers.stores.store import use_store
 from helpers.sweep import run_sweep, run_trial
@@ -74,6 +75,16 @@ def test_a_trial_that_fails_is_recorded_and_the_others_go_on(store, three, monke
     assert run.data.tags["reason"] == outcomes["reason"][1]
     assert run.data.params["architecture"] == "medium"
     assert set(candidates.leaderboard("made-up")["architecture"]) == {"small", "large"}
+
+
+def test_a_library_that_is_missing_fails_its_trial_and_the_others_go_on(store, three, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)  # as where it is not installed
+    torch.start_torch.cache_clear()
+    missing = Trial("torch", {"learning_rate": 0.01, "epochs": 2}, 1, "strong", "made-up")
+    outcomes = run_sweep([missing, three[0]], SPLIT)
+    assert outcomes["outcome"].tolist() == ["failed", "trained"]
+    assert outcomes["reason"][0] == 'RuntimeError: PyTorch is not installed; pip install -e ".[torch]" brings it.'
+    torch.start_torch.cache_clear()
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from helpers.features import FEATURE_SETS, OUTCOME, Split, mirror
+from helpers.features import FEATURE_SETS, OUTCOME, Split, both_orders
 from helpers.models import check
-from helpers.models.fitted import FittedModel, Watch, numbers
+from helpers.models.fitted import FittedModel, Watch, numbers, rounding
 from helpers.surroundings import shared, take_hold, taken_away, without_autologging
 from helpers.trials import ARCHITECTURES, Trial
 
@@ -54,18 +54,12 @@ class KerasModel(FittedModel):
     model: keras.Model
 
     def tolerance(self, games: pd.DataFrame) -> float:
-        """How far apart two ways or two processors may be when they ask this network about the same games.
-
-        The logit is the difference of two strengths, each rounded to float32 at its own size, and the sigmoid's slope
-        is at most 1/4: one way was seen to be up to 0.8 * eps * the largest strength away from the exact answers, so
-        two ways may be 4 times eps * that strength apart. What is more than 0.01 apart is no rounding.
-        """
+        """How far apart two ways or two processors may be when they ask this network about the same games."""
         rows = numbers(games, self.columns)
         half = rows.shape[1] // 2
         sides = (rows, np.hstack([rows[:, half:], rows[:, :half]]))
         scaler, stack = self.model.get_layer("scaler"), self.model.get_layer("stack")
-        strengths = [float(np.abs(stack(scaler(side))).max(initial=1)) for side in sides]
-        return min(0.01, 4 * float(np.finfo("float32").eps) * max(strengths))
+        return rounding(stack(scaler(side)) for side in sides)
 
     def _answer(self, rows: np.ndarray) -> np.ndarray:
         # Called and not model.predict, which would trace a graph first; in parts, for the hidden layers' memory.
@@ -169,8 +163,8 @@ def train(trial: Trial, split: Split, start: KerasModel | None = None, watch: Wa
     """
     check(trial)
     columns = FEATURE_SETS[trial.features]
-    games = numbers(pd.concat([split.train[columns], mirror(split.train[columns])]), columns)
-    outcome = pd.concat([split.train[OUTCOME], 1 - split.train[OUTCOME]])
+    both, outcome = both_orders(split.train[columns], split.train[OUTCOME])
+    games = numbers(both, columns)
     held_out = numbers(split.validation, columns), split.validation[OUTCOME]
     dropout = trial.parameters.get("dropout", 0)
     network = start.model if start else build_network(trial.architecture, games, trial.seed, dropout)

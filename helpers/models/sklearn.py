@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from helpers.features import FEATURE_SETS, OUTCOME, Split, mirror
+from helpers.features import FEATURE_SETS, OUTCOME, Split, both_orders
 from helpers.models import check
 from helpers.models.fitted import FittedModel, Watch, numbers
 from helpers.surroundings import without_autologging
@@ -75,7 +75,8 @@ def fit_logistic(games: pd.DataFrame, outcome: pd.Series, C: float) -> Pipeline:
     """
     regression = LogisticRegression(C=C, fit_intercept=False, max_iter=10_000)
     model = make_pipeline(StandardScaler(with_mean=False), regression)
-    model.fit(pd.concat([games, mirror(games)]).astype(float), pd.concat([outcome, 1 - outcome]))
+    both, won = both_orders(games, outcome)
+    model.fit(both.astype(float), won)
     one, other = np.split(regression.coef_[0], 2)
     regression.coef_ = np.concatenate([one - other, other - one])[None] / 2
     return model

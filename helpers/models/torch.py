@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from helpers.features import FEATURE_SETS, OUTCOME, Split, mirror
+from helpers.features import FEATURE_SETS, OUTCOME, Split, both_orders
 from helpers.models import check
-from helpers.models.fitted import FittedModel, Watch, numbers
+from helpers.models.fitted import FittedModel, Watch, numbers, rounding
 from helpers.models.keras import BATCH_SIZE, PATIENCE
 from helpers.surroundings import without_autologging
 from helpers.trials import ARCHITECTURES, Trial
@@ -36,12 +36,11 @@ class TorchModel(FittedModel):
     model: torch.nn.Module
 
     def tolerance(self, games: pd.DataFrame) -> float:
-        """How far apart two ways or two processors may be; as KerasModel's, and for the same reason."""
+        """How far apart two ways or two processors may be when they ask this network about the same games."""
         rows, weights = numbers(games, self.columns), {k: v.numpy() for k, v in self.model.state_dict().items()}
         scaled = [(side - weights["mean"]) / weights["scale"] for side in (rows, _turned(rows, np.hstack))]
         hidden = [np.maximum(side @ weights["hidden.weight"].T + weights["hidden.bias"], 0) for side in scaled]
-        strengths = [float(np.abs(units @ weights["last.weight"].T).max(initial=1)) for units in hidden]
-        return min(0.01, 4 * float(np.finfo("float32").eps) * max(strengths))
+        return rounding(units @ weights["last.weight"].T for units in hidden)
 
     def _answer(self, rows: np.ndarray) -> np.ndarray:
         torch = start_torch()
@@ -70,8 +69,8 @@ def train(trial: Trial, split: Split, start: TorchModel | None = None, watch: Wa
     """A network fitted to every game of split.train in both orders, as the trial says; see keras.train."""
     check(trial)
     columns = FEATURE_SETS[trial.features]
-    games = numbers(pd.concat([split.train[columns], mirror(split.train[columns])]), columns)
-    outcome = pd.concat([split.train[OUTCOME], 1 - split.train[OUTCOME]])
+    both, outcome = both_orders(split.train[columns], split.train[OUTCOME])
+    games = numbers(both, columns)
     network = start.model if start else build_network(games, trial.seed)
     training, held_out = (
         _tensors(games, outcome),

@@ -8,9 +8,11 @@ from contextlib import closing
 import mlflow
 import pytest
 
+from helpers.candidates import best_version, leaderboard
 from helpers.stores import StoreError
 from helpers.stores.store import use_store
-from helpers.sweep import run_sweep
+from helpers.sweep import run_sweep, run_trial
+from helpers.trials import PRODUCT, Trial
 from tests.support.names import CANDIDATES
 from tests.support.work import SPLIT, trials, whole
 
@@ -52,3 +54,30 @@ def test_a_database_of_another_mlflow_is_said_to_be_one(store, revision):
     store.rename(copy)
     with pytest.raises(StoreError, match=r"was made by another MLflow than .*: install that one, or, .* db upgrade"):
         use_store(str(copy))
+
+
+def test_a_store_of_an_earlier_version_can_be_read_by_somebody_who_may_make_nothing(store, monkeypatch):
+    """It lacks the experiments that came with other libraries; what is there is found, and only claiming says so."""
+    run_sweep(trials()[:1], SPLIT)
+    with closing(sqlite3.connect(store / "mlflow.db")) as connection, connection:
+        connection.execute("DELETE FROM experiments WHERE name IN (?, ?)", [f"{PRODUCT}-linear", f"{PRODUCT}-torch"])
+
+    def refuse(*_: object) -> None:
+        raise mlflow.MlflowException("attempt to write a readonly database")
+
+    monkeypatch.setattr(mlflow, "create_experiment", refuse)
+    use_store(str(store))
+    assert leaderboard("made-up")["architecture"].tolist() == ["small"]
+    assert best_version("made-up").name == CANDIDATES[0]
+    linear = Trial("linear", {"C": 0.1}, 0, "strong", "made-up")
+    with pytest.raises(LookupError, match=f"no experiment '{PRODUCT}-linear'"):
+        run_trial(linear, SPLIT)
+
+
+def test_a_store_without_any_that_nothing_can_be_made_in_is_refused(tmp_path, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise mlflow.MlflowException("attempt to write a readonly database")
+
+    monkeypatch.setattr(mlflow, "create_experiment", refuse)
+    with pytest.raises(mlflow.MlflowException, match="readonly"):
+        use_store(str(tmp_path))
