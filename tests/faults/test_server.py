@@ -18,6 +18,8 @@ from tests.support.names import EXPERIMENTS
 from tests.support.server import Proxy, free_port, running_server
 from tests.support.work import SPLIT, trials, whole
 
+HEARTBEAT = "POST /api/2.0/mlflow/runs/set-tag"
+
 
 @pytest.fixture
 def server(tmp_path):
@@ -49,7 +51,7 @@ def test_an_answer_that_is_lost_doubles_nothing(server, cut, unknown):
     run_sweep([first], SPLIT)  # a process's first trial asks for more than the others
     proxy.kinds.clear()
     run_sweep([second], SPLIT)
-    kinds = list(proxy.kinds)
+    kinds = [kind for kind in proxy.kinds if kind != HEARTBEAT]  # a busy machine's trials beat, others have no time to
     assert len(kinds) > 12
     for count, (kind, trial) in enumerate(zip(kinds, others, strict=False), start=3):
         proxy.lose = kind
