@@ -25,7 +25,7 @@ def walk_forward(version: ModelVersion, split: Split, seed: int) -> pd.DataFrame
     are kept as an artifact of the run, and their Brier score as forward_brier, with low and high, the ends of its 95 %
     interval, on the run and on the version. Raises ValueError as forward_splits.
     """
-    kept = _kept(version.run_id, split)
+    kept = kept_walk(version.run_id, split)
     if kept is not None:
         return kept
     predictions = forward_predictions(trial_of(version), split)
@@ -40,7 +40,7 @@ def walk_forward(version: ModelVersion, split: Split, seed: int) -> pd.DataFrame
     return records.load_predictions(version.run_id, PREDICTIONS)
 
 
-def _kept(run_id: str, split: Split) -> pd.DataFrame | None:
+def kept_walk(run_id: str, split: Split) -> pd.DataFrame | None:
     """What was kept for these very games, or None."""
     if "forward_brier" not in mlflow.get_run(run_id).data.metrics:
         return None

@@ -252,6 +252,21 @@ def best_so_far(scores: dict[str, list[float]]) -> Axes:
     return axes
 
 
+def champions(moves: pd.DataFrame) -> Axes:
+    """Who was champion, move by move: a step for each row of moves, which has to (a version's number) and how."""
+    axes, order = _axes(height=2.6), range(1, len(moves) + 1)
+    versions = moves["to"].astype(int)
+    axes.step([*order, len(moves) + 1], [*versions, versions.iloc[-1]], where="post", color=BLUE)
+    axes.plot(order, versions, "o", color=BLUE)
+    for place, version, how in zip(order, versions, moves["how"], strict=True):
+        _note(axes, how, (place, version), (4, 5), fontsize=8)
+    axes.yaxis.get_major_locator().set_params(integer=True)
+    axes.set_xticks(order)
+    axes.margins(y=0.25)
+    axes.set(xlabel="move", ylabel="version", title="The champion, move by move")
+    return axes
+
+
 def importances(shares: pd.Series) -> Axes:
     """What each parameter is worth, as bars. shares add up to 1, the largest first, named by parameter."""
     axes = _axes(height=1 + 0.4 * len(shares))

@@ -18,7 +18,7 @@ from mlflow.models import Model, infer_signature
 from mlflow.models.model import MLMODEL_FILE_NAME
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 
-from helpers.models import linear_pyfunc
+from helpers import game_pyfunc
 from helpers.models.fitted import FittedModel
 from helpers.stores.hosted import Client, either, whole
 from helpers.trials import Trial, make_trial, plain, product_name
@@ -73,31 +73,48 @@ def _save_network(fitted: FittedModel, folder: Path, tried: pd.DataFrame, answer
     # These flavours take tensor signatures alone, which would score shuffled columns without a word, and which
     # Microsoft Fabric's endpoints refuse, be it for what comes out.
     mlflow.models.set_signature(str(folder), infer_signature(tried, pd.Series(answers)))
+    _ask_by_game_pyfunc(folder)
+
+
+def _ask_by_game_pyfunc(folder: Path) -> None:
+    """Let a saved network's pyfunc be game_pyfunc: the libraries' own answer what is no number, and Keras' is slow."""
+    code, model = _shipped(folder / "code"), Model.load(str(folder))
+    model.flavors["python_function"].update(loader_module=code.stem, code=code.parent.name)
+    model.save(str(folder / MLMODEL_FILE_NAME))
+
+
+def _shipped(place: Path) -> Path:
+    """A copy of game_pyfunc in a folder, named by its contents: two models in one process may bring different ones."""
+    code = Path(game_pyfunc.__file__).read_bytes()
+    place.mkdir()
+    copy = place / f"game_pyfunc_{hashlib.sha256(code).hexdigest()[:8]}.py"
+    copy.write_bytes(code)
+    return copy
 
 
 def _save_linear(fitted: FittedModel, folder: Path, tried: pd.DataFrame, answers: np.ndarray) -> None:
     """Save a logistic regression into a folder, as a file of skops, which holds no code.
 
     mlflow.sklearn's own pyfunc answers with two columns, and newer MLflows load it only where pickles are allowed,
-    because the model itself would say which types to trust; linear_pyfunc trusts none but the library's.
+    because the model itself would say which types to trust; game_pyfunc trusts none but the library's.
     """
     import sklearn
     import skops.io
 
-    data = folder.with_name("data")
+    data, code = folder.with_name("data"), _shipped(folder.with_name("code"))
     data.mkdir()
-    skops.io.dump(fitted.model, data / linear_pyfunc.FILE)
+    skops.io.dump(fitted.model, data / game_pyfunc.LINEAR)
     mlflow.pyfunc.save_model(
         folder,
-        loader_module=Path(linear_pyfunc.__file__).stem,
-        code_paths=[linear_pyfunc.__file__],
+        loader_module=code.stem,
+        code_paths=[str(code)],
         data_path=str(data),
         signature=infer_signature(tried, pd.Series(answers)),
         input_example=tried.head(3),
         pip_requirements=requirements(fitted.packages),
     )
     model = Model.load(str(folder))
-    kept = {"pickled_model": f"data/data/{linear_pyfunc.FILE}", "serialization_format": "skops", "code": "code"}
+    kept = {"pickled_model": f"data/data/{game_pyfunc.LINEAR}", "serialization_format": "skops", "code": "code"}
     model.add_flavor("sklearn", sklearn_version=sklearn.__version__, **kept)
     model.save(str(folder / MLMODEL_FILE_NAME))
 
@@ -304,22 +321,28 @@ def search_versions(query: str) -> list[ModelVersion]:
 
 
 def load(version: ModelVersion) -> FittedModel:
-    """Load a version, unless its files are other ones than when it was registered.
+    """Load a version, unless its files are other ones than when it was registered. Raises RuntimeError as fetch."""
+    with tempfile.TemporaryDirectory() as copy:
+        return load_folder(fetch(version, copy))
 
-    Raises RuntimeError that names the version; nothing of the files has run by then.
+
+def fetch(version: ModelVersion, place: str) -> Path:
+    """Copy a version's files to a place, and give back their folder.
+
+    Raises RuntimeError that names the version, where they cannot be read or are not those that were registered; nothing
+    of them has run by then.
     """
     name, uri = f"{version.name} version {version.version}", f"models:/{version.name}/{version.version}"
-    with tempfile.TemporaryDirectory() as copy:
-        try:
-            folder = Path(mlflow.artifacts.download_artifacts(uri, dst_path=copy))
-        except (mlflow.MlflowException, OSError) as error:
-            raise RuntimeError(f"The files of {name} cannot be read: {error}") from error
-        if digest(folder) != version.tags.get("digest"):
-            raise RuntimeError(
-                f"The files of {name} are not those that were registered; nothing of them was loaded. Delete that "
-                "version, and the candidate that it was copied from, and run the notebooks from 02 on again."
-            )
-        return load_folder(folder)
+    try:
+        folder = Path(mlflow.artifacts.download_artifacts(uri, dst_path=place))
+    except (mlflow.MlflowException, OSError) as error:
+        raise RuntimeError(f"The files of {name} cannot be read: {error}") from error
+    if digest(folder) != version.tags.get("digest"):
+        raise RuntimeError(
+            f"The files of {name} are not those that were registered; nothing of them was loaded. Delete that "
+            "version, and the candidate that it was copied from, and run the notebooks from 02 on again."
+        )
+    return folder
 
 
 def load_folder(folder: Path) -> FittedModel:
@@ -330,7 +353,7 @@ def load_folder(folder: Path) -> FittedModel:
     module = import_module(f"helpers.models.{library}")
     with module.steady():
         if flavor == "sklearn":
-            native = linear_pyfunc.load(folder / model.flavors["python_function"]["data"])
+            native = game_pyfunc.load_linear(folder / model.flavors["sklearn"]["pickled_model"])
         else:
             native = import_module(f"mlflow.{flavor}").load_model(str(folder))
     return getattr(module, name)(native, model.get_input_schema().input_names())

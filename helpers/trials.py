@@ -10,6 +10,7 @@ PRODUCT = "march-madness"
 ARCHITECTURES = {"small": (64,), "medium": (64, 64), "large": (128, 64, 64)}  # hidden units, layer by layer
 # What trains a candidate, by its architecture, the simplest first: the name of a module in helpers.models.
 LIBRARIES = {"linear": "sklearn", "small": "keras", "torch": "torch", "medium": "keras", "large": "keras"}
+PROMOTIONS = "promotions"  # the experiment that keeps the record of who was champion
 GRID = ("learning_rate", "epochs")  # the parameters of a trial of make_trials
 
 _before = {"experiments": "", "models": ""}  # what stands before the names in the store in use

@@ -13,11 +13,11 @@ from tests.conftest import ROOT
 # From the ground up: a module imports only what stands before it. Those of one line do not import each other.
 STOREYS = """
     helpers
-    helpers.parameters helpers.surroundings helpers.trials helpers.tables
+    helpers.parameters helpers.surroundings helpers.trials helpers.tables helpers.game_pyfunc
     helpers.games
     helpers.simulate helpers.features helpers.bracket helpers.scoring helpers.plots
     helpers.sources helpers.models helpers.stores
-    helpers.models.fitted helpers.models.linear_pyfunc helpers.stores.place helpers.stores.server helpers.stores.hosted
+    helpers.models.fitted helpers.stores.place helpers.stores.server helpers.stores.hosted
     helpers.models.keras helpers.models.sklearn helpers.stores.folder
     helpers.models.torch
     helpers.baselines helpers.stores.experiments
@@ -78,7 +78,12 @@ def test_the_registry_knows_no_basketball():
 def test_only_its_own_module_imports_a_library_to_train_with():
     for libraries, module in (({"keras", "tensorflow"}, "keras"), ({"torch"}, "torch"), ({"optuna"}, "")):
         home = f"helpers.models.{module}" if module else "helpers.search"
-        assert [room for room in HOUSE if libraries & HOUSE[room]] == [home]
+        rooms = set(HOUSE) - {"helpers.game_pyfunc"}  # which is shipped with each model, to stand without the house
+        assert [room for room in HOUSE if libraries & HOUSE[room] and room in rooms] == [home]
+
+
+def test_what_is_shipped_with_a_model_needs_nothing_of_the_house():
+    assert HOUSE["helpers.game_pyfunc"] & set(STOREY) == set()
 
 
 def test_no_notebook_imports_a_tool_and_no_helper_a_notebook():

@@ -28,7 +28,7 @@ from tests.support.voice import count_all
 
 PATHS = sorted(NOTEBOOKS.glob("*.ipynb"))
 SHARED = {"SOURCE", "STORE", "SEED", "VALIDATION_SEASONS", "TEST_SEASONS", "EPOCHS", "LEARNING_RATES", "SEASON"}
-SHARED |= {"TRIALS"}
+SHARED |= {"TRIALS", "MARGIN"}
 SMALL = {"EPOCHS": 2, "VALIDATION_SEASONS": 1, "TEST_SEASONS": 2, "TRIALS": 5}
 every_notebook = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 
@@ -58,8 +58,13 @@ def test_the_chain_leaves_nine_scored_candidates_and_a_champion(chains):
     assert [held["grid"].count(name) for name in CANDIDATES] == [3, 3, 3]
     assert held["scored"]
     assert 0 < held["test_brier"] < 1
-    assert held["products"] == [1, 2, 3]  # the champion, the champion trained further, the challenger
-    assert held["aliases"] == {"champion": 1, "challenger": 3}
+    assert held["products"] == [1, 2, 3, 4]  # the grid's best, that trained further, the challenger, the worst
+    first, *gated, forced, back = held["moves"]
+    assert first == ["", "1", "by hand"]
+    assert gated in ([], [["1", "3", "gate"]])
+    champion = "3" if gated else "1"
+    assert [forced, back] == [[champion, "4", "forced"], ["4", champion, "rolled back"]]
+    assert held["aliases"] == {"champion": int(champion), "challenger": 3, "previous": 4}
     others = 7 + 1 + 1 + 5 + 2  # regressions, held back, PyTorch, random draws, guided beyond the three they share
     assert len(held["candidates"]) == 9 + others
     assert held["runs"] - len(held["candidates"]) - 1 in range(3)  # the further training, and what was given up

@@ -103,10 +103,16 @@ def test_a_logged_model_is_the_one_that_mlflow_itself_would_log(version, trial, 
         )
     folders = [Path(mlflow.artifacts.download_artifacts(uri)) for uri in (version.source, theirs.model_uri)]
     ours, expected = ({p.relative_to(folder).as_posix() for p in folder.rglob("*")} for folder in folders)
-    assert ours == expected
+    code = {path for path in ours if path.startswith("code")}  # of the pyfunc
+    assert len(code) == 2
+    assert ours - code == expected
     labels = [yaml.safe_load((folder / "MLmodel").read_text()) for folder in folders]
     changing = ("artifact_path", "model_id", "model_uuid", "utc_time_created", "model_size_bytes", "signature")
     ours, expected = ({k: v for k, v in label.items() if k not in changing} for label in labels)
+    asked = ours["flavors"]["python_function"]
+    assert f"{asked['code']}/{asked['loader_module']}.py" in code
+    asked.update(loader_module="mlflow.tensorflow", code=None)
+    expected["flavors"]["python_function"].setdefault("code", None)
     assert ours == expected
     logged = [mlflow.get_logged_model(uri.removeprefix("models:/")) for uri in (version.source, theirs.model_uri)]
     assert logged[0].status == logged[1].status == "READY"
@@ -114,6 +120,19 @@ def test_a_logged_model_is_the_one_that_mlflow_itself_would_log(version, trial, 
     assert logged[0].source_run_id == logged[1].source_run_id
     outputs = {output.model_id for output in mlflow.get_run(version.run_id).outputs.model_outputs}
     assert outputs == {model.model_id for model in logged}
+
+
+def test_models_in_one_process_are_asked_by_the_code_that_each_brought(store, split, trial, tmp_path, monkeypatch):
+    regressions = [replace(trial, architecture="linear", parameters={"C": C}) for C in (0.1, 0.2)]
+    run_trial(regressions[0], split)
+    code = Path(registry.game_pyfunc.__file__).read_text()
+    edited = tmp_path / "game_pyfunc.py"
+    edited.write_text(code.replace("pd.DataFrame(np.concatenate(", "2 + pd.DataFrame(np.concatenate("))
+    monkeypatch.setattr(registry.game_pyfunc, "__file__", str(edited))
+    run_trial(regressions[1], split)
+    models = [mlflow.pyfunc.load_model(f"models:/{regressions[0].model}/{number}") for number in (1, 2)]
+    games = split.validation[models[0].metadata.get_input_schema().input_names()]
+    assert [bool((model.predict(games)[0] > 1).all()) for model in models] == [False, True]
 
 
 # Loading what was registered

@@ -10,6 +10,7 @@ import pandas as pd
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 from helpers.features import FEATURE_SETS, OUTCOME, Split, both_orders
 from helpers.models import check
@@ -47,7 +48,7 @@ class LinearModel(FittedModel):
 
 
 def use_cores(number: int) -> None:
-    """Nothing: so small a regression keeps to one core."""
+    """Nothing: fit_logistic keeps to one core, whose sums do not depend on how many there are."""
 
 
 def train(trial: Trial, split: Split, start: LinearModel | None = None, watch: Watch | None = None) -> LinearModel:
@@ -76,7 +77,8 @@ def fit_logistic(games: pd.DataFrame, outcome: pd.Series, C: float) -> Pipeline:
     regression = LogisticRegression(C=C, fit_intercept=False, max_iter=10_000)
     model = make_pipeline(StandardScaler(with_mean=False), regression)
     both, won = both_orders(games, outcome)
-    model.fit(both.astype(float), won)
+    with threadpool_limits(1, user_api="blas"):
+        model.fit(both.astype(float), won)
     one, other = np.split(regression.coef_[0], 2)
     regression.coef_ = np.concatenate([one - other, other - one])[None] / 2
     return model

@@ -1,4 +1,4 @@
-"""The experiments of the candidates in a store: made where they are missing, refused where they were tampered with."""
+"""The experiments of a store: made where they are missing, refused where they were tampered with."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 from helpers.stores import StoreError
 from helpers.stores.folder import folder_of, made_by_another_mlflow
-from helpers.trials import experiment_names
+from helpers.trials import PROMOTIONS, experiment_name, experiment_names
 
 if TYPE_CHECKING:
     from mlflow.entities import Experiment
 
 
 def make_experiments(folder: Path | None, is_ours: bool) -> None:
-    """The experiments of the candidates, each with its place for artifacts in a folder.
+    """The experiments of the candidates and of the promotions, each with its place for artifacts in a folder.
 
     MLflow would otherwise put them into whatever folder a notebook runs in. Where the folder is ours, made by use_store
     and by nobody else, what was done to its experiments is known by those places.
@@ -24,7 +24,7 @@ def make_experiments(folder: Path | None, is_ours: bool) -> None:
     import mlflow
 
     known = _known_experiments(is_ours)
-    places = {name: (folder / "artifacts" / name).as_uri() if folder else None for name in experiment_names()}
+    places = {name: (folder / "artifacts" / name).as_uri() if folder else None for name in _wanted()}
     for name, location in places.items():
         _check_experiment(name, known, location if is_ours else None)
     for name, location in places.items():
@@ -37,8 +37,12 @@ def make_experiments(folder: Path | None, is_ours: bool) -> None:
                     raise
 
 
+def _wanted() -> list[str]:
+    return [*experiment_names(), experiment_name(PROMOTIONS)]
+
+
 def _known_experiments(is_ours: bool) -> dict[str, Experiment]:
-    """The store's experiments by their names, deleted ones too: all of ours, of another one the candidates' alone.
+    """The store's experiments by their names, deleted ones too: all of ours, of another one those we want alone.
 
     A service lists the experiments of a whole workspace, which may be thousands.
     """
@@ -48,7 +52,7 @@ def _known_experiments(is_ours: bool) -> dict[str, Experiment]:
         if is_ours:
             found = mlflow.search_experiments(view_type=mlflow.entities.ViewType.ALL)
         else:
-            found = filter(None, map(mlflow.get_experiment_by_name, experiment_names()))
+            found = filter(None, map(mlflow.get_experiment_by_name, _wanted()))
         return {experiment.name: experiment for experiment in found}
     except mlflow.MlflowException as error:
         if "database schema" not in str(error):

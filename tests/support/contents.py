@@ -8,7 +8,7 @@ from pathlib import Path
 import mlflow
 from mlflow.models import Model
 
-from helpers import registry
+from helpers import promotion, registry
 from helpers.stores.hosted import Client
 from helpers.stores.store import use_store
 from helpers.trials import GRID, experiment_names, model_names, product_name
@@ -29,6 +29,7 @@ def contents(store: str) -> dict[str, object]:
         "products": sorted(int(version.version) for version in client.search_model_versions(f"name = '{product}'")),
         "aliases": {alias: int(version) for alias, version in aliases.items()},
         "champion": [int(champion.version), champion.run_id],
+        "moves": promotion.history()[["from", "to", "how"]].to_numpy().tolist(),
         "test_brier": client.get_run(champion.run_id).data.metrics["test_brier"],
         "runs": len(mlflow.search_runs(experiment_names=experiment_names())),
         "answers": answers(registry.champion(client.get_run(champion.run_id).data.params["data"])),

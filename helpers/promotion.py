@@ -1,0 +1,187 @@
+"""Who is champion: moving the alias, back as well, and a record of every move that outlives what it is about."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+
+import mlflow
+import pandas as pd
+from mlflow.entities import Metric, Run, RunTag
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.tracking.context.registry import resolve_tags
+
+from helpers import claims
+from helpers.stores.hosted import Client
+from helpers.trials import PROMOTIONS, experiment_name, product_name
+
+PATIENCE_SECONDS = 60  # for another process that moves the champion; a move takes about one
+FACTS = ["how", "from", "to", "model", "trial", "digest", "data", "reason"]  # a record's tags
+
+
+def promote(version: ModelVersion, how: str, reason: str, numbers: Mapping[str, float] | None = None) -> bool:
+    """Make a version of the product its champion, and what was champion its previous; False if it was champion already.
+
+    The record is written first: how (such as "gate" or "forced"), the reason, and the numbers behind it. A call whose
+    process dies is finished by the next one. Raises RuntimeError when another process keeps moving the champion.
+    """
+    with _turn() as run_id:
+        before = holder("champion")
+        if _number(before) == _number(version):
+            return False
+        _write(run_id, version, _number(before), how, reason, numbers or {})
+        _point(_number(version), _number(before))
+    return True
+
+
+def roll_back(bad: ModelVersion, reason: str) -> bool:
+    """Make the previous champion champion again, and the bad one previous; False if that is champion no more.
+
+    It names the bad one, so that two people who roll back at once do so once. Raises LookupError without a previous.
+    """
+    with _turn() as run_id:
+        if _number(holder("champion")) != _number(bad):
+            return False
+        before = holder("previous")
+        if _number(before) in ("", _number(bad)):
+            raise LookupError(f"{bad.name} has no previous champion to go back to: promote another version.")
+        _write(run_id, before, _number(bad), "rolled back", reason, {})
+        _point(_number(before), _number(bad))
+    return True
+
+
+def record_by_hand() -> str:
+    """What moved_by_hand says; the move that it speaks of is in the record then, as a first champion's has to be."""
+    said = moved_by_hand()
+    if said:
+        with _turn():
+            pass
+    return said
+
+
+def holder(alias: str) -> ModelVersion | None:
+    """The version of the product that an alias points to, or None."""
+    try:
+        return Client().get_model_version_by_alias(product_name(), alias)
+    except mlflow.MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        return None
+
+
+def _number(version: ModelVersion | None) -> str:
+    """As text, whatever kind of number a store gives."""
+    return str(version.version) if version else ""
+
+
+@contextmanager
+def _turn() -> Iterator[str]:
+    """A run for the record of one move, while nobody else moves the champion.
+
+    What a dead process began is finished first, and what was moved by hand is recorded.
+    """
+    client, deadline = mlflow.MlflowClient(), time.monotonic() + PATIENCE_SECONDS
+    while (run := claims.claim(experiment_name(PROMOTIONS), "champion", "champion")) is None:
+        if time.monotonic() > deadline:
+            raise RuntimeError("Another process has been moving the champion for a minute; wait for it, or end it.")
+        time.sleep(0.2)
+    run_id = run.info.run_id
+    with claims.held(run_id):
+        _finish_others(run_id)
+        said = moved_by_hand()
+        if said:
+            by_hand = client.create_run(run.info.experiment_id, tags=resolve_tags({}), run_name="champion").info.run_id
+            _write(by_hand, holder("champion"), _last(), "by hand", said, {})
+            client.set_terminated(by_hand, "FINISHED")
+        yield run_id
+    if "to" not in client.get_run(run_id).data.tags:
+        client.delete_run(run_id)  # nothing was to be moved
+
+
+def _finish_others(run_id: str) -> None:
+    """Finish the moves that died or failed on their way; a record that was not complete stands for nothing."""
+    client = mlflow.MlflowClient()
+    for run in _runs("attributes.status != 'FINISHED'"):
+        tags = run.data.tags
+        if "to" in tags:
+            if tags["how"] != "by hand":
+                _point(tags["to"], tags["from"])
+            client.set_terminated(run.info.run_id, "FINISHED")
+        elif run.info.run_id != run_id and run.info.status == "RUNNING":
+            client.set_terminated(run.info.run_id, "KILLED")
+
+
+def _write(
+    run_id: str, to: ModelVersion | None, before: str, how: str, reason: str, numbers: Mapping[str, float]
+) -> None:
+    """Write a record in one request, so that all of it is there or nothing."""
+    facts = {"how": how, "from": before, "to": _number(to), "reason": reason}
+    if to:
+        source = mlflow.get_run(to.run_id)
+        made_of = f"{source.data.params.get('architecture', '')} {source.info.run_name}"
+        facts |= {"model": made_of.strip(), "data": source.data.params.get("data", "")}
+        facts |= {name: to.tags.get(name, "") for name in ("trial", "digest")}
+    now, client = int(time.time() * 1000), mlflow.MlflowClient()
+    metrics = [Metric(name, float(value), now, 0) for name, value in numbers.items()]
+    client.log_batch(run_id, metrics=metrics, tags=[RunTag(name, value) for name, value in facts.items()])
+
+
+def _point(to: str, before: str) -> None:
+    """Move both aliases; doing it twice is doing it once."""
+    client, product = Client(), product_name()
+    if before:
+        client.set_registered_model_alias(product, "previous", before)
+    client.set_registered_model_alias(product, "champion", to)
+
+
+def _runs(query: str) -> list[Run]:
+    home = mlflow.get_experiment_by_name(experiment_name(PROMOTIONS))
+    return mlflow.search_runs([home.experiment_id], query, output_format="list") if home else []
+
+
+def history() -> pd.DataFrame:
+    """Every move of the champion, the first one first: when (UTC), by, how, from, to, what it was, and the numbers.
+
+    from and to are numbers of versions of the product, from is empty for the first champion. A row stays when the
+    version, its run and the alias are gone.
+    """
+    done = [run for run in _runs("attributes.status = 'FINISHED'") if "to" in run.data.tags]
+    rows = [
+        {
+            "when": pd.Timestamp(run.info.end_time, unit="ms", tz="UTC"),
+            "by": run.data.tags.get("mlflow.user", ""),
+            **{fact: run.data.tags.get(fact, "") for fact in FACTS},
+            **run.data.metrics,
+        }
+        for run in sorted(done, key=lambda run: (run.info.end_time, run.info.start_time))
+    ]
+    return pd.DataFrame(rows, columns=None if rows else ["when", "by", *FACTS])
+
+
+def champion_at(when: datetime) -> pd.Series | None:
+    """The move that made the champion of a moment, which is a time with its zone, or None before the first."""
+    moves = history()
+    moves = moves[moves["when"] <= when] if len(moves) else moves
+    return moves.iloc[-1] if len(moves) else None
+
+
+def passed_the_gate(data: str) -> bool:
+    """Whether the champion, as it stands, came through the gate for the data with this fingerprint."""
+    moves, now = history(), _number(holder("champion"))
+    gated = moves[(moves["how"] == "gate") & (moves["data"] == data)] if len(moves) else moves
+    return now in set(gated["to"]) if len(gated) else False
+
+
+def moved_by_hand() -> str:
+    """A sentence where the alias champion is not where the record left it, or ""."""
+    recorded, now = _last(), _number(holder("champion"))
+    under_way = {run.data.tags.get("to") for run in _runs("attributes.status != 'FINISHED'")}
+    if now == recorded or now in under_way:
+        return ""
+    there, was = (f"at version {number}" if number else "nowhere" for number in (now, recorded))
+    return f"The alias champion is {there} and was left {was} by the last recorded move: somebody moved it by hand."
+
+
+def _last() -> str:
+    moves = history()
+    return moves["to"].iloc[-1] if len(moves) else ""

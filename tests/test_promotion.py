@@ -1,0 +1,129 @@
+"""Moving the champion: both aliases, the record of every move, and what somebody did by hand."""
+
+import time
+from datetime import UTC, datetime
+
+import mlflow
+import pytest
+
+from helpers import promotion
+from helpers.stores.hosted import Client
+from helpers.trials import experiment_name, product_name
+from tests.support.moves import pointed, product
+
+
+@pytest.fixture
+def versions(store):
+    """Three versions of the product, the first of them champion by hand and recorded as such."""
+    three = product()
+    Client().set_registered_model_alias(product_name(), "champion", "1")
+    promotion.record_by_hand()
+    return three
+
+
+def moves() -> list[tuple[str, str, str]]:
+    return list(promotion.history()[["from", "to", "how"]].itertuples(index=False, name=None))
+
+
+def test_a_store_without_a_champion_has_no_history(store):
+    assert promotion.history().empty
+    assert promotion.champion_at(datetime.now(UTC)) is None
+    assert promotion.moved_by_hand() == promotion.record_by_hand() == ""
+    assert promotion.holder("champion") is None
+
+
+def test_a_promotion_moves_both_aliases_and_leaves_a_record(versions):
+    assert promotion.promote(versions[1], "gate", "better", {"difference": -0.01, "high": -0.001})
+    assert pointed() == {"champion": "2", "previous": "1"}
+    last = promotion.history().iloc[-1]
+    assert dict(last[["from", "to", "how", "reason", "model", "trial", "digest", "data"]]) == {
+        "from": "1",
+        "to": "2",
+        "how": "gate",
+        "reason": "better",
+        "model": "linear C 2",
+        "trial": "t2",
+        "digest": "d2",
+        "data": "made-up",
+    }
+    assert (last["difference"], last["high"]) == (-0.01, -0.001)
+    assert last["by"]
+
+
+def test_promoting_twice_changes_nothing(versions):
+    promotion.promote(versions[1], "gate", "better")
+    before = pointed(), moves()
+    assert not promotion.promote(versions[1], "gate", "better")
+    assert (pointed(), moves()) == before
+    home = mlflow.get_experiment_by_name(experiment_name("promotions"))
+    assert len(mlflow.search_runs([home.experiment_id])) == len(before[1])
+
+
+def test_a_roll_back_is_one_call_and_two_people_who_make_it_make_it_once(versions):
+    promotion.promote(versions[1], "forced", "somebody insisted")
+    assert promotion.roll_back(versions[1], "bad on the newest season")
+    assert pointed() == {"champion": "1", "previous": "2"}
+    assert not promotion.roll_back(versions[1], "bad on the newest season")
+    assert pointed() == {"champion": "1", "previous": "2"}
+    assert moves() == [("", "1", "by hand"), ("1", "2", "forced"), ("2", "1", "rolled back")]
+
+
+def test_without_a_previous_champion_there_is_no_way_back(versions):
+    with pytest.raises(LookupError, match="no previous champion to go back to"):
+        promotion.roll_back(versions[0], "bad")
+    assert pointed() == {"champion": "1"}
+
+
+def test_what_was_moved_by_hand_is_said_and_recorded_once(versions):
+    promotion.promote(versions[1], "gate", "better")
+    assert promotion.moved_by_hand() == ""
+    Client().set_registered_model_alias(product_name(), "champion", "3")
+    said = promotion.moved_by_hand()
+    assert said.startswith("The alias champion is at version 3 and was left at version 2 by the last recorded move")
+    assert promotion.record_by_hand() == said
+    assert promotion.record_by_hand() == ""
+    assert moves()[-1] == ("2", "3", "by hand")
+
+
+def test_a_move_by_hand_comes_before_the_next_one_in_the_record(versions):
+    Client().set_registered_model_alias(product_name(), "champion", "3")
+    promotion.promote(versions[1], "gate", "better")
+    assert moves()[-2:] == [("1", "3", "by hand"), ("3", "2", "gate")]
+    Client().delete_registered_model_alias(product_name(), "champion")
+    assert "is nowhere and was left at version 2" in promotion.record_by_hand()
+    assert moves()[-1] == ("2", "", "by hand")
+
+
+def test_the_record_outlives_the_version_its_run_and_the_alias(versions):
+    promotion.promote(versions[1], "gate", "better")
+    before = promotion.history()
+    client = Client()
+    client.delete_registered_model_alias(product_name(), "champion")
+    client.delete_model_version(product_name(), "2")
+    client.delete_run(versions[1].run_id)
+    assert promotion.history().equals(before)
+
+
+def test_who_was_champion_when(versions):
+    moments = [datetime.now(UTC)]
+    for number in (1, 2):
+        time.sleep(0.01)
+        promotion.promote(versions[number], "gate", "better")
+        time.sleep(0.01)
+        moments.append(datetime.now(UTC))
+    assert [promotion.champion_at(moment)["to"] for moment in moments] == ["1", "2", "3"]
+
+
+def test_a_move_that_failed_on_its_way_is_finished_by_the_next(versions, monkeypatch):
+    def away(*_: object) -> None:
+        raise ConnectionError("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Client, "set_registered_model_alias", away)
+        with pytest.raises(ConnectionError, match="away"):
+            promotion.promote(versions[1], "gate", "better")
+    assert pointed() == {"champion": "1"}
+    assert promotion.moved_by_hand() == ""
+    assert not promotion.promote(versions[1], "gate", "better")
+    assert pointed() == {"champion": "2", "previous": "1"}
+    assert moves()[-1] == ("1", "2", "gate")
