@@ -16,6 +16,7 @@ from helpers.stores.hosted import Client
 from helpers.trials import PROMOTIONS, experiment_name, product_name
 
 PATIENCE_SECONDS = 60  # for another process that moves the champion; a move takes about one
+NOBODY = "nobody"  # where there is no version; some services take no empty tags
 FACTS = ["how", "from", "to", "model", "trial", "digest", "data", "reason"]  # a record's tags
 
 
@@ -23,8 +24,13 @@ def promote(version: ModelVersion, how: str, reason: str, numbers: Mapping[str, 
     """Make a version of the product its champion, and what was champion its previous; False if it was champion already.
 
     The record is written first: how (such as "gate" or "forced"), the reason, and the numbers behind it. A call whose
-    process dies is finished by the next one. Raises RuntimeError when another process keeps moving the champion.
+    process dies is finished by the next one. Raises ValueError for a version of another model, and RuntimeError when
+    another process keeps moving the champion.
     """
+    if version.name != product_name():
+        raise ValueError(
+            f"Only a version of {product_name()} can be champion: copy that of {version.name} into it first."
+        )
     with _turn() as run_id:
         before = holder("champion")
         if _number(before) == _number(version):
@@ -105,7 +111,7 @@ def _finish_others(run_id: str) -> None:
         tags = run.data.tags
         if "to" in tags:
             if tags["how"] != "by hand":
-                _point(tags["to"], tags["from"])
+                _point(tags["to"], tags["from"].replace(NOBODY, ""))
             client.set_terminated(run.info.run_id, "FINISHED")
         elif run.info.run_id != run_id and run.info.status == "RUNNING":
             client.set_terminated(run.info.run_id, "KILLED")
@@ -115,7 +121,7 @@ def _write(
     run_id: str, to: ModelVersion | None, before: str, how: str, reason: str, numbers: Mapping[str, float]
 ) -> None:
     """Write a record in one request, so that all of it is there or nothing."""
-    facts = {"how": how, "from": before, "to": _number(to), "reason": reason}
+    facts = {"how": how, "from": before or NOBODY, "to": _number(to) or NOBODY, "reason": reason}
     if to:
         source = mlflow.get_run(to.run_id)
         made_of = f"{source.data.params.get('architecture', '')} {source.info.run_name}"
@@ -123,7 +129,7 @@ def _write(
         facts |= {name: to.tags.get(name, "") for name in ("trial", "digest")}
     now, client = int(time.time() * 1000), mlflow.MlflowClient()
     metrics = [Metric(name, float(value), now, 0) for name, value in numbers.items()]
-    client.log_batch(run_id, metrics=metrics, tags=[RunTag(name, value) for name, value in facts.items()])
+    client.log_batch(run_id, metrics=metrics, tags=[RunTag(*fact) for fact in facts.items() if fact[1]])
 
 
 def _point(to: str, before: str) -> None:
@@ -150,7 +156,7 @@ def history() -> pd.DataFrame:
         {
             "when": pd.Timestamp(run.info.end_time, unit="ms", tz="UTC"),
             "by": run.data.tags.get("mlflow.user", ""),
-            **{fact: run.data.tags.get(fact, "") for fact in FACTS},
+            **{fact: run.data.tags.get(fact, "").replace(NOBODY, "") for fact in FACTS},
             **run.data.metrics,
         }
         for run in sorted(done, key=lambda run: (run.info.end_time, run.info.start_time))
@@ -176,7 +182,7 @@ def moved_by_hand() -> str:
     """A sentence where the alias champion is not where the record left it, or ""."""
     recorded, now = _last(), _number(holder("champion"))
     under_way = {run.data.tags.get("to") for run in _runs("attributes.status != 'FINISHED'")}
-    if now == recorded or now in under_way:
+    if now == recorded or (now or NOBODY) in under_way:
         return ""
     there, was = (f"at version {number}" if number else "nowhere" for number in (now, recorded))
     return f"The alias champion is {there} and was left {was} by the last recorded move: somebody moved it by hand."

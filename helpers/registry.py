@@ -73,11 +73,11 @@ def _save_network(fitted: FittedModel, folder: Path, tried: pd.DataFrame, answer
     # These flavours take tensor signatures alone, which would score shuffled columns without a word, and which
     # Microsoft Fabric's endpoints refuse, be it for what comes out.
     mlflow.models.set_signature(str(folder), infer_signature(tried, pd.Series(answers)))
-    _ask_by_game_pyfunc(folder)
+    refuse_what_is_no_number(folder)
 
 
-def _ask_by_game_pyfunc(folder: Path) -> None:
-    """Let a saved network's pyfunc be game_pyfunc: the libraries' own answer what is no number, and Keras' is slow."""
+def refuse_what_is_no_number(folder: Path) -> None:
+    """Let a saved network's pyfunc be game_pyfunc: those of MLflow's flavours answer a missing value, and are slow."""
     code, model = _shipped(folder / "code"), Model.load(str(folder))
     model.flavors["python_function"].update(loader_module=code.stem, code=code.parent.name)
     model.save(str(folder / MLMODEL_FILE_NAME))

@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 # From the ground up: a module imports only what stands before it. Those of one line do not import each other.
 STOREYS = """
     helpers
-    helpers.parameters helpers.surroundings helpers.trials helpers.tables helpers.game_pyfunc
+    helpers.parameters helpers.surroundings helpers.trials helpers.tables helpers.game_pyfunc helpers.serving
     helpers.games
     helpers.simulate helpers.features helpers.bracket helpers.scoring helpers.plots
     helpers.sources helpers.models helpers.stores
@@ -23,8 +23,8 @@ STOREYS = """
     helpers.baselines helpers.stores.experiments
     helpers.stores.store
     helpers.claims helpers.records helpers.registry
-    helpers.candidates helpers.sweep helpers.explore helpers.forward
-    helpers.search
+    helpers.candidates helpers.sweep helpers.explore helpers.forward helpers.promotion
+    helpers.search helpers.gate
     helpers.tools
     helpers.tools.execute helpers.tools.serve helpers.tools.reference
     helpers.tools.outputs helpers.tools.book

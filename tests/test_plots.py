@@ -99,6 +99,9 @@ FIGURES = {
     "best_so_far": lambda games: plots.best_so_far(
         {"guided": [0.2, 0.18, 0.19], "random": [0.2, 0.19], "grid": [0.21]}
     ),
+    "champions": lambda games: plots.champions(
+        pd.DataFrame({"to": ["1", "3", "4", "3"], "how": ["by hand", "gate", "forced", "rolled back"]})
+    ),
     "importances": lambda games: plots.importances(pd.Series({"learning_rate": 0.6, "weight_decay": 0.4})),
     "paired_bootstrap": lambda games: plots.paired_bootstrap(
         pd.DataFrame({"winner": [0.1, 0.4], "rival": [0.2, 0.3]}), np.linspace(-0.1, 0.1, 50), (-0.09, 0.09)

@@ -74,6 +74,15 @@ def test_without_a_previous_champion_there_is_no_way_back(versions):
     assert pointed() == {"champion": "1"}
 
 
+def test_a_version_of_another_model_cannot_be_champion(versions):
+    client = Client()
+    client.create_registered_model("another")
+    other = client.create_model_version("another", versions[2].source, versions[2].run_id)
+    with pytest.raises(ValueError, match="Only a version of march-madness can be champion: copy that of another into"):
+        promotion.promote(other, "forced", "a mistake")
+    assert pointed() == {"champion": "1"}
+
+
 def test_what_was_moved_by_hand_is_said_and_recorded_once(versions):
     promotion.promote(versions[1], "gate", "better")
     assert promotion.moved_by_hand() == ""

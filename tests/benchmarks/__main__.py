@@ -7,12 +7,12 @@ from tests.benchmarks.kinds import kinds, searching
 from tests.benchmarks.notebooks import notebooks
 from tests.benchmarks.predictions import predictions
 from tests.benchmarks.selection import selection
+from tests.benchmarks.serving import serving
 from tests.benchmarks.sweep import growth, sweep
 
 # The sweep comes first: it would gain from the graphs that others trace.
-TOPICS = {
-    topic.__name__: topic for topic in (sweep, growth, kinds, searching, selection, features, predictions, notebooks)
-}
+EVERY = (sweep, growth, kinds, searching, selection, features, predictions, serving, notebooks)
+TOPICS = {topic.__name__: topic for topic in EVERY}
 
 parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
 parser.add_argument("topics", nargs="*", choices=[*TOPICS, "all"], default="all")
