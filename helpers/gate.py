@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.models import Model
+from mlflow.pyfunc import PyFuncModel
 from mlflow.types.schema import ColSpec
 from packaging.requirements import InvalidRequirement, Requirement
 
@@ -26,10 +27,14 @@ from helpers.trials import LIBRARIES
 
 @dataclass(frozen=True)
 class Decision:
-    """What the gate found: whether the challenger passes, why, each check with what is wrong or "", and the numbers."""
+    """What the gate found: whether the challenger passes, why, each check with what is wrong or "", and the numbers.
+
+    against is the number of the champion that it met.
+    """
 
     passes: bool
     reason: str
+    against: str
     checks: dict[str, str]
     numbers: dict[str, float]
 
@@ -42,30 +47,47 @@ def examine(challenger: ModelVersion, champion: ModelVersion, split: Split, marg
     at that interval's upper end.
     """
     checks, numbers = check_files(challenger, split), {}
-    checks["games"], walks = _walks(challenger, champion, split)
-    if walks:
-        outcome = walks[0][OUTCOME]
-        numbers = dict(compare(outcome, walks[0]["Prediction"], walks[1]["Prediction"], seed).drop("clear"))
-        for league, name in LEAGUES.items():
-            part = walks[0]["League"] == league
-            if part.any():
-                both = (walk.loc[part, "Prediction"] for walk in walks)
-                numbers[f"difference_{name}"] = compare(outcome[part], *both, seed)["difference"]
-        checks["score"] = _not_better(numbers, _is_simpler(challenger, champion), margin)
-    wrong = {name: reason for name, reason in checks.items() if reason}
-    difference = "{difference:+.4f} ({low:+.4f} to {high:+.4f})".format(**numbers) if numbers else ""
-    better = "better" if numbers and numbers["high"] < 0 else "simpler and not worse"
-    reason = "; ".join(wrong.values()) if wrong else f"{better} over {len(walks[0])} games: {difference}"
-    return Decision(not wrong, reason, checks, numbers)
+    if not checks["version"]:
+        checks["games"], walks = _walks(challenger, champion, split)
+        if walks:
+            numbers = {**_differences(*walks, seed), "margin": margin}
+            checks["score"] = _not_better(numbers, _is_simpler(challenger, champion))
+    wrong = "; ".join(filter(None, checks.values()))
+    return Decision(not wrong, wrong or _praise(numbers), str(champion.version), checks, numbers)
+
+
+def _differences(walk: pd.DataFrame, other: pd.DataFrame, seed: int) -> dict[str, float]:
+    """The difference of two walks' Brier scores with its interval, on how many games, and by league."""
+    outcome, numbers = walk[OUTCOME], {"games": len(walk)}
+    numbers |= dict(compare(outcome, walk["Prediction"], other["Prediction"], seed).drop("clear"))
+    for league, name in LEAGUES.items():
+        part = walk["League"] == league
+        if part.any():
+            both = walk.loc[part, "Prediction"], other.loc[part, "Prediction"]
+            numbers[f"difference_{name}"] = compare(outcome[part], *both, seed)["difference"]
+    return numbers
+
+
+def _praise(numbers: dict[str, float]) -> str:
+    better = "better" if numbers["high"] < 0 else "simpler and not worse"
+    return f"{better} over {numbers['games']} games: {_said(numbers)}"
+
+
+def _said(numbers: dict[str, float]) -> str:
+    return "{difference:+.4f} ({low:+.4f} to {high:+.4f})".format(**numbers)
 
 
 def write_down(decision: Decision, challenger: ModelVersion) -> None:
-    """Keep a decision on the version: a tag for whether it passed, one for why, and one per number."""
-    client = Client()
-    numbers = {name: f"{value:.6f}" for name, value in decision.numbers.items()}
-    kept = {"gate": "passed" if decision.passes else "refused", "gate_reason": decision.reason[:500], **numbers}
-    for name, value in kept.items():
-        client.set_model_version_tag(challenger.name, challenger.version, name, value)
+    """Keep a decision on the version, as tags that begin with gate, in the place of those of an earlier one."""
+    client, name, number = Client(), challenger.name, challenger.version
+    kept = {"gate": "passed" if decision.passes else "refused", "gate_reason": decision.reason[:500]}
+    kept |= {"gate_against": decision.against}
+    kept |= {f"gate_{which}": f"{value:.6f}" for which, value in decision.numbers.items()}
+    for tag in client.get_model_version(name, number).tags:
+        if tag.startswith("gate") and tag not in kept:
+            client.delete_model_version_tag(name, number, tag)
+    for tag, value in kept.items():
+        client.set_model_version_tag(name, number, tag, value)
 
 
 def check_files(version: ModelVersion, split: Split) -> dict[str, str]:
@@ -80,10 +102,11 @@ def check_files(version: ModelVersion, split: Split) -> dict[str, str]:
         checks["digest"] = ""
         try:
             fitted, model = registry.load_folder(folder), Model.load(str(folder))
+            pyfunc = _load_pyfunc(folder, model)
         except Exception as error:  # each library has its own
             return {**checks, "loads": f"it does not load: {type(error).__name__}"}
         for name, check in CHECKS.items():
-            checks[name] = check(_Opened(folder, model, fitted, version, split))
+            checks[name] = check(_Opened(folder, model, fitted, pyfunc, version, split))
             if checks[name]:  # a version without a sound signature cannot even be asked
                 break
     return checks
@@ -96,8 +119,17 @@ class _Opened:
     folder: Path
     model: Model
     fitted: FittedModel
+    pyfunc: PyFuncModel
     version: ModelVersion
     split: Split
+
+
+def _load_pyfunc(folder: Path, model: Model) -> PyFuncModel:
+    """With its own code, and not what another version's has left imported under that name."""
+    pyfunc = model.flavors["python_function"]
+    if "code" in pyfunc:
+        sys.modules.pop(pyfunc["loader_module"], None)
+    return mlflow.pyfunc.load_model(str(folder))
 
 
 def _signature(one: _Opened) -> str:
@@ -128,7 +160,7 @@ def _requirements(one: _Opened) -> str:
 
 
 def _answers(one: _Opened) -> str:
-    """Beside those that its run kept when it was registered."""
+    """Beside those that its run kept when it was registered, in both ways of asking."""
     try:
         kept = records.load_predictions(one.version.run_id)
     except (mlflow.MlflowException, OSError):
@@ -136,19 +168,20 @@ def _answers(one: _Opened) -> str:
     games = one.split.validation
     if not games[MATCHUP].reset_index(drop=True).equals(kept[MATCHUP]):
         return "it was scored on other games"
-    apart = np.abs(one.fitted.predict(games) - kept["Prediction"].to_numpy()).max()
+    try:
+        by_pyfunc = np.ravel(one.pyfunc.predict(games[one.fitted.columns]))
+    except Exception as error:
+        return f"its pyfunc does not answer: {type(error).__name__}"
+    apart = max(np.abs(way - kept["Prediction"]).max() for way in (one.fitted.predict(games), by_pyfunc))
     return "" if apart <= one.fitted.tolerance(games) else f"its answers are {apart:.2g} from those that were scored"
 
 
 def _no_number(one: _Opened) -> str:
-    """By its pyfunc, which is what a server asks, and by its own code, not what another version's left imported."""
-    pyfunc = one.model.flavors["python_function"]
-    if "code" in pyfunc:
-        sys.modules.pop(pyfunc["loader_module"], None)
+    """By its pyfunc, which is what a server asks."""
     rows = one.split.validation[one.fitted.columns].head(2).reset_index(drop=True)
     rows.iloc[0, 0] = np.nan
     try:
-        mlflow.pyfunc.load_model(str(one.folder)).predict(rows)
+        one.pyfunc.predict(rows)
     except (mlflow.MlflowException, ValueError):
         return ""
     return "its pyfunc answers a row with a missing value"
@@ -167,9 +200,12 @@ def _walks(challenger: ModelVersion, champion: ModelVersion, split: Split) -> tu
     """What is wrong with the walk-forward predictions of the two, or "" and these."""
     walks = []
     for who, version in {"it": challenger, "the champion": champion}.items():
-        walk = kept_walk(version.run_id, split)
+        try:
+            walk = kept_walk(version.run_id, split)
+        except (mlflow.MlflowException, OSError):
+            walk = None
         if walk is None:
-            return f"{who} has no walk-forward score on these games", []
+            return f"{who} has no walk-forward score on these games: run 05_challenge_the_champion first", []
         kept = mlflow.get_run(version.run_id).data.metrics["forward_brier"]
         if not abs(brier_score(walk[OUTCOME], walk["Prediction"]) - kept) < 1e-6:
             return f"the walk-forward predictions of {who} do not give its forward_brier", []
@@ -183,10 +219,11 @@ def _is_simpler(challenger: ModelVersion, champion: ModelVersion) -> bool:
     return one < other
 
 
-def _not_better(numbers: dict[str, float], is_simpler: bool, margin: float) -> str:
-    if numbers["high"] < 0 or (is_simpler and numbers["high"] <= margin):
+def _not_better(numbers: dict[str, float], is_simpler: bool) -> str:
+    if numbers["high"] < 0 or (is_simpler and numbers["high"] <= numbers["margin"]):
         return ""
-    said = "{difference:+.4f} ({low:+.4f} to {high:+.4f})".format(**numbers)
     if numbers["low"] > 0:
-        return f"it is worse: {said}"
-    return f"it may be worse by more than {margin}: {said}" if is_simpler else f"it is not clearly better: {said}"
+        return f"it is worse: {_said(numbers)}"
+    if is_simpler:
+        return f"it may be worse by more than {numbers['margin']:g}: {_said(numbers)}"
+    return f"it is not clearly better: {_said(numbers)}"

@@ -37,7 +37,7 @@ RULES: dict[str, tuple[Callable[[object], bool], str]] = {
     "LEARNING_RATE": (_is_rate, "a number above 0"),
     "LEARNING_RATES": (_are_rates, "a list of at least two different numbers above 0, as in [0.01, 0.1]"),
     "C": (_is_rate, "a number above 0"),
-    "MARGIN": (_is_share, "a number from 0 to 1"),
+    "MARGIN": (_is_share, "a number from 0 to below 1"),
     "WEIGHT_DECAY": (_is_rate, "a number above 0"),
     "DROPOUT": (_is_share, "a share from 0 to below 1"),
     "BATCH_SIZE": (lambda value: _is_whole(value, 1), "a whole number of at least 1"),

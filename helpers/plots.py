@@ -253,13 +253,17 @@ def best_so_far(scores: dict[str, list[float]]) -> Axes:
 
 
 def champions(moves: pd.DataFrame) -> Axes:
-    """Who was champion, move by move: a step for each row of moves, which has to (a version's number) and how."""
+    """Who was champion, move by move: a step for each row of moves, which has to (a version's number) and how.
+
+    Where nobody was, there is a gap.
+    """
     axes, order = _axes(height=2.6), range(1, len(moves) + 1)
-    versions = moves["to"].astype(int)
+    versions = pd.to_numeric(moves["to"], errors="coerce")
     axes.step([*order, len(moves) + 1], [*versions, versions.iloc[-1]], where="post", color=BLUE)
     axes.plot(order, versions, "o", color=BLUE)
     for place, version, how in zip(order, versions, moves["how"], strict=True):
-        _note(axes, how, (place, version), (4, 5), fontsize=8)
+        if pd.notna(version):
+            _note(axes, how, (place, version), (4, 5), fontsize=8)
     axes.yaxis.get_major_locator().set_params(integer=True)
     axes.set_xticks(order)
     axes.margins(y=0.25)

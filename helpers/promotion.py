@@ -12,6 +12,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.tracking.context.registry import resolve_tags
 
 from helpers import claims
+from helpers.registry import run_of
 from helpers.stores.hosted import Client
 from helpers.trials import PROMOTIONS, experiment_name, product_name
 
@@ -20,40 +21,78 @@ NOBODY = "nobody"  # where there is no version; some services take no empty tags
 FACTS = ["how", "from", "to", "model", "trial", "digest", "data", "reason"]  # a record's tags
 
 
-def promote(version: ModelVersion, how: str, reason: str, numbers: Mapping[str, float] | None = None) -> bool:
+def promote(
+    version: ModelVersion,
+    champion: ModelVersion | None,
+    how: str,
+    reason: str,
+    numbers: Mapping[str, float] | None = None,
+) -> bool:
     """Make a version of the product its champion, and what was champion its previous; False if it was champion already.
 
-    The record is written first: how (such as "gate" or "forced"), the reason, and the numbers behind it. A call whose
-    process dies is finished by the next one. Raises ValueError for a version of another model, and RuntimeError when
-    another process keeps moving the champion.
+    champion is the one that it was compared with, or None where there is none. The record is written first: how (such
+    as "gate" or "forced"), the reason, and the numbers behind it. A call whose process dies is finished by the next
+    one. Raises ValueError for a version of another model, and RuntimeError where somebody else is champion by now, or
+    when another process keeps moving it.
     """
     if version.name != product_name():
-        raise ValueError(
-            f"Only a version of {product_name()} can be champion: copy that of {version.name} into it first."
-        )
+        raise ValueError(f"Only a version of {product_name()} can be champion: copy that of {version.name} into it.")
     with _turn() as run_id:
-        before = holder("champion")
-        if _number(before) == _number(version):
+        before = _number(holder("champion"))
+        if before == _number(version):
             return False
-        _write(run_id, version, _number(before), how, reason, numbers or {})
-        _point(_number(version), _number(before))
+        if before != _number(champion):
+            there, met = before or NOBODY, _number(champion) or NOBODY
+            raise RuntimeError(f"The champion is version {there} by now and not {met}: compare with that one first.")
+        _write(run_id, version, before, how, reason, numbers or {})
+        _point(_number(version), before)
     return True
 
 
 def roll_back(bad: ModelVersion, reason: str) -> bool:
-    """Make the previous champion champion again, and the bad one previous; False if that is champion no more.
+    """Bring back who was champion before the bad one, which becomes previous; False if that is champion no more.
 
-    It names the bad one, so that two people who roll back at once do so once. Raises LookupError without a previous.
+    It names the bad one, so that two people who roll back at once do so once. Who was before is asked of the record:
+    the last one that was not rolled back itself and still exists. Raises LookupError where there is none.
     """
     with _turn() as run_id:
         if _number(holder("champion")) != _number(bad):
             return False
-        before = holder("previous")
-        if _number(before) in ("", _number(bad)):
-            raise LookupError(f"{bad.name} has no previous champion to go back to: promote another version.")
+        before = _before(_number(bad))
+        if before is None:
+            raise LookupError(f"Nobody was champion of {bad.name} before version {bad.version}: promote another one.")
         _write(run_id, before, _number(bad), "rolled back", reason, {})
         _point(_number(before), _number(bad))
     return True
+
+
+def _before(bad: str) -> ModelVersion | None:
+    moves, rolled_back = history(), set()
+    for how, before, to in zip(moves["how"], moves["from"], moves["to"], strict=True):
+        if how == "rolled back":
+            rolled_back.add(before)
+        else:
+            rolled_back.discard(to)  # somebody thought better of it
+    earlier = moves["from"][: moves.index[moves["to"] == bad][-1] + 1]
+    wanted = [number for number in earlier[::-1] if number not in {"", bad, *rolled_back}]
+    return next(filter(None, map(_version, wanted)), None)
+
+
+def _version(number: str) -> ModelVersion | None:
+    """A version of the product, or None where it was deleted."""
+    try:
+        return Client().get_model_version(product_name(), number)
+    except mlflow.MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None
+
+
+def opponent(challenger: ModelVersion) -> ModelVersion | None:
+    """Whom a challenger meets at the gate: the champion, or where it came through before, the one that it met then."""
+    moves = history()
+    came_in = moves[(moves["to"] == _number(challenger)) & (moves["how"] == "gate")] if len(moves) else moves
+    return (_version(came_in["from"].iloc[0]) if len(came_in) else None) or holder("champion")
 
 
 def record_by_hand() -> str:
@@ -109,7 +148,10 @@ def _finish_others(run_id: str) -> None:
     client = mlflow.MlflowClient()
     for run in _runs("attributes.status != 'FINISHED'"):
         tags = run.data.tags
-        if "to" in tags:
+        if "to" in tags and tags["how"] != "by hand" and not _version(tags["to"]):
+            client.delete_tag(run.info.run_id, "to")  # its version was deleted since: nobody can finish that
+            client.set_terminated(run.info.run_id, "FAILED")
+        elif "to" in tags:
             if tags["how"] != "by hand":
                 _point(tags["to"], tags["from"].replace(NOBODY, ""))
             client.set_terminated(run.info.run_id, "FINISHED")
@@ -122,10 +164,11 @@ def _write(
 ) -> None:
     """Write a record in one request, so that all of it is there or nothing."""
     facts = {"how": how, "from": before or NOBODY, "to": _number(to) or NOBODY, "reason": reason}
-    if to:
-        source = mlflow.get_run(to.run_id)
+    source = run_of(to) if to else None
+    if source:
         made_of = f"{source.data.params.get('architecture', '')} {source.info.run_name}"
         facts |= {"model": made_of.strip(), "data": source.data.params.get("data", "")}
+    if to:
         facts |= {name: to.tags.get(name, "") for name in ("trial", "digest")}
     now, client = int(time.time() * 1000), mlflow.MlflowClient()
     metrics = [Metric(name, float(value), now, 0) for name, value in numbers.items()]
@@ -135,7 +178,7 @@ def _write(
 def _point(to: str, before: str) -> None:
     """Move both aliases; doing it twice is doing it once."""
     client, product = Client(), product_name()
-    if before:
+    if before and _version(before):
         client.set_registered_model_alias(product, "previous", before)
     client.set_registered_model_alias(product, "champion", to)
 

@@ -86,9 +86,9 @@ def test_one_that_never_walked_is_refused(candidates, split):
     client, version = Client(), candidates["good"]
     fresh = run_trial(replace(registry.trial_of(version), parameters={"C": 0.2}), split)
     decision = examine(fresh, version, split)
-    assert decision.reason == "it has no walk-forward score on these games"
+    assert decision.reason.startswith("it has no walk-forward score on these games: run 05")
     decision = examine(version, fresh, split)
-    assert decision.reason == "the champion has no walk-forward score on these games"
+    assert decision.reason.startswith("the champion has no walk-forward score on these games: run 05")
     client.delete_run(fresh.run_id)
     assert "its run was deleted" in examine(fresh, version, split).reason
 
@@ -141,6 +141,16 @@ def answering_what_is_missing(folder: Path) -> None:
     code.write_text(code.read_text().replace('games.to_numpy("float32")', 'games.fillna(0).to_numpy("float32")'))
 
 
+def raising_for_every_row(folder: Path) -> None:
+    (code,) = (folder / "code").glob("game_pyfunc_*.py")
+    code.write_text(code.read_text().replace("        if counts:", "        if True:"))
+
+
+def answering_the_other_way_round(folder: Path) -> None:
+    (code,) = (folder / "code").glob("game_pyfunc_*.py")
+    code.write_text(code.read_text().replace("pd.DataFrame(np.concatenate(", "1 - pd.DataFrame(np.concatenate("))
+
+
 EDITS = {
     "signature": (with_a_tensor_signature, "its signature names no columns"),
     "loads": (lambda folder: next(folder.rglob("model.skops")).write_bytes(b"no zip"), "it does not load: "),
@@ -150,6 +160,8 @@ EDITS = {
         "its requirements do not pin mlflow, pandas, scikit-learn, skops",
     ),
     "answers": (with_another_regression, "its answers are "),
+    "answers by pyfunc": (answering_the_other_way_round, "its answers are "),
+    "no answers by pyfunc": (raising_for_every_row, "its pyfunc does not answer: MlflowException"),
     "missing values": (answering_what_is_missing, "its pyfunc answers a row with a missing value"),
 }
 
@@ -160,7 +172,7 @@ def test_an_unsound_version_is_refused(candidates, split, tmp_path, check):
     version = edited(candidates["good"], tmp_path, edit)
     decision = examine(version, candidates["worse"], split)
     assert not decision.passes
-    assert decision.checks[check].startswith(sentence)
+    assert decision.checks[check.removeprefix("no ").removesuffix(" by pyfunc")].startswith(sentence)
 
 
 def test_the_same_version_unedited_passes(candidates, split, tmp_path):
@@ -184,6 +196,10 @@ def test_a_decision_is_kept_on_the_version(candidates, split):
     decision = examine(candidates["worse"], candidates["good"], split)
     gate.write_down(decision, candidates["worse"])
     tags = Client().get_model_version(candidates["worse"].name, candidates["worse"].version).tags
-    assert tags["gate"] == "refused"
-    assert tags["gate_reason"] == decision.reason
-    assert float(tags["difference"]) == pytest.approx(decision.numbers["difference"], abs=1e-6)
+    assert (tags["gate"], tags["gate_reason"], tags["gate_against"]) == ("refused", decision.reason, "1")
+    assert float(tags["gate_difference"]) == pytest.approx(decision.numbers["difference"], abs=1e-6)
+    assert float(tags["gate_margin"]) == MARGIN
+    gate.write_down(replace(decision, numbers={}), candidates["worse"])
+    tags = Client().get_model_version(candidates["worse"].name, candidates["worse"].version).tags
+    assert not {"gate_difference", "gate_margin"} & set(tags)  # of a decision that is no more
+    assert tags["trial"]

@@ -100,7 +100,7 @@ FIGURES = {
         {"guided": [0.2, 0.18, 0.19], "random": [0.2, 0.19], "grid": [0.21]}
     ),
     "champions": lambda games: plots.champions(
-        pd.DataFrame({"to": ["1", "3", "4", "3"], "how": ["by hand", "gate", "forced", "rolled back"]})
+        pd.DataFrame({"to": ["1", "3", "", "3"], "how": ["by hand", "gate", "by hand", "forced"]})
     ),
     "importances": lambda games: plots.importances(pd.Series({"learning_rate": 0.6, "weight_decay": 0.4})),
     "paired_bootstrap": lambda games: plots.paired_bootstrap(

@@ -68,4 +68,4 @@ if __name__ == "__main__":
         die_after(*stage)
     print("ready", flush=True)
     sys.stdin.readline()
-    print(promotion.promote(versions[int(number) - 1], "forced", "a test"))
+    print(promotion.promote(versions[int(number) - 1], versions[0], "forced", "a test"))

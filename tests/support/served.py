@@ -2,8 +2,8 @@
 
 import json
 import sys
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import pandas as pd
 import requests
@@ -36,15 +36,19 @@ def ask(url: str, table: pd.DataFrame) -> requests.Response:
     return requests.post(f"{url}/invocations", data=body, headers={"Content-Type": "application/json"}, timeout=60)
 
 
-def ask_about_many(clients: ThreadPoolExecutor, url: str, number: int) -> list[Future]:
-    """One request after the other about a single game, each another one, by as many clients as there are."""
+def one_game(url: str, row: int) -> tuple[int, float]:
+    """A game by its row, and the answer to it. Raises AssertionError for any other answer than a probability."""
+    reply = ask(url, GAMES.iloc[[row]])
+    assert reply.status_code == 200, reply.text
+    return row, reply.json()["predictions"][0]["0"]
 
-    def one(row: int) -> tuple[int, float]:
-        reply = ask(url, GAMES.iloc[[row]])
-        assert reply.status_code == 200, reply.text
-        return row, reply.json()["predictions"][0]["0"]
 
-    return [clients.submit(one, i % len(GAMES)) for i in range(number)]
+def ask_until(enough: Event, url: str, first: int) -> list[tuple[int, float]]:
+    """What a client is answered that asks about one game after another until it is enough."""
+    answers = []
+    while not enough.is_set():
+        answers.append(one_game(url, (first + len(answers)) % len(GAMES)))
+    return answers
 
 
 if __name__ == "__main__":
