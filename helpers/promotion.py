@@ -91,7 +91,7 @@ def _version(number: str) -> ModelVersion | None:
 def opponent(challenger: ModelVersion) -> ModelVersion | None:
     """Whom a challenger meets at the gate: the champion, or where it came through before, the one that it met then."""
     moves = history()
-    came_in = moves[(moves["to"] == _number(challenger)) & (moves["how"] == "gate")] if len(moves) else moves
+    came_in = moves[(moves["to"] == _number(challenger)) & (moves["how"] == "gate")]
     return (_version(came_in["from"].iloc[0]) if len(came_in) else None) or holder("champion")
 
 
@@ -153,7 +153,7 @@ def _finish_others(run_id: str) -> None:
             client.set_terminated(run.info.run_id, "FAILED")
         elif "to" in tags:
             if tags["how"] != "by hand":
-                _point(tags["to"], tags["from"].replace(NOBODY, ""))
+                _point(tags["to"], _read(run, "from"))
             client.set_terminated(run.info.run_id, "FINISHED")
         elif run.info.run_id != run_id and run.info.status == "RUNNING":
             client.set_terminated(run.info.run_id, "KILLED")
@@ -188,6 +188,11 @@ def _runs(query: str) -> list[Run]:
     return mlflow.search_runs([home.experiment_id], query, output_format="list") if home else []
 
 
+def _read(run: Run, fact: str) -> str:
+    said = run.data.tags.get(fact, NOBODY)
+    return "" if said == NOBODY else said
+
+
 def history() -> pd.DataFrame:
     """Every move of the champion, the first one first: when (UTC), by, how, from, to, what it was, and the numbers.
 
@@ -199,7 +204,7 @@ def history() -> pd.DataFrame:
         {
             "when": pd.Timestamp(run.info.end_time, unit="ms", tz="UTC"),
             "by": run.data.tags.get("mlflow.user", ""),
-            **{fact: run.data.tags.get(fact, "").replace(NOBODY, "") for fact in FACTS},
+            **{fact: _read(run, fact) for fact in FACTS},
             **run.data.metrics,
         }
         for run in sorted(done, key=lambda run: (run.info.end_time, run.info.start_time))
@@ -210,15 +215,14 @@ def history() -> pd.DataFrame:
 def champion_at(when: datetime) -> pd.Series | None:
     """The move that made the champion of a moment, which is a time with its zone, or None before the first."""
     moves = history()
-    moves = moves[moves["when"] <= when] if len(moves) else moves
+    moves = moves[moves["when"] <= when]
     return moves.iloc[-1] if len(moves) else None
 
 
 def passed_the_gate(data: str) -> bool:
     """Whether the champion, as it stands, came through the gate for the data with this fingerprint."""
-    moves, now = history(), _number(holder("champion"))
-    gated = moves[(moves["how"] == "gate") & (moves["data"] == data)] if len(moves) else moves
-    return now in set(gated["to"]) if len(gated) else False
+    moves = history()
+    return _number(holder("champion")) in set(moves.loc[(moves["how"] == "gate") & (moves["data"] == data), "to"])
 
 
 def moved_by_hand() -> str:

@@ -33,14 +33,15 @@ def test_a_store_without_a_champion_has_no_history(store):
 
 
 def test_a_promotion_moves_both_aliases_and_leaves_a_record(versions):
-    assert promotion.promote(versions[1], versions[0], "gate", "better", {"difference": -0.01, "high": -0.001})
+    reason = "better, and nobody said a word"
+    assert promotion.promote(versions[1], versions[0], "gate", reason, {"difference": -0.01, "high": -0.001})
     assert pointed() == {"champion": "2", "previous": "1"}
     last = promotion.history().iloc[-1]
     assert dict(last[["from", "to", "how", "reason", "model", "trial", "digest", "data"]]) == {
         "from": "1",
         "to": "2",
         "how": "gate",
-        "reason": "better",
+        "reason": reason,
         "model": "linear C 2",
         "trial": "t2",
         "digest": "d2",

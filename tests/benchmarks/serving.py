@@ -1,6 +1,5 @@
 """What a request to a served network costs, by our pyfunc and by MLflow's own for Keras, beside asking in process."""
 
-import json
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -8,13 +7,13 @@ from pathlib import Path
 import mlflow
 import numpy as np
 import pandas as pd
-import requests
 from mlflow.models import Model
 
 from helpers import registry
 from helpers.serving import Service
 from helpers.sweep import run_trial
 from tests.benchmarks.common import check, default_split, empty_store, measure, nine_trials, show, warm_up
+from tests.support.served import ask
 
 REQUESTS, BATCH, WARM = 300, 65_000, 20
 PLAIN = "served, mlflow.tensorflow's pyfunc"
@@ -64,9 +63,7 @@ def _as_mlflow_does(folder: Path, place: Path) -> Path:
 
 
 def _post(url: str, table: pd.DataFrame) -> np.ndarray:
-    body = json.dumps({"dataframe_split": {"columns": list(table), "data": table.to_numpy().tolist()}})
-    reply = requests.post(f"{url}/invocations", data=body, headers={"Content-Type": "application/json"})
-    return np.array([row["0"] for row in reply.json()["predictions"]])
+    return np.array([row["0"] for row in ask(url, table).json()["predictions"]])
 
 
 def _ask_singly(url: str, games: pd.DataFrame, expected: np.ndarray, clients: int) -> tuple[list[float], float, float]:
