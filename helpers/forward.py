@@ -5,16 +5,16 @@ from dataclasses import replace
 import mlflow
 import numpy as np
 import pandas as pd
+from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 
 from helpers import records
-from helpers.features import MATCHUP, OUTCOME, Split
+from helpers.features import MATCHUP, OUTCOME, Split, fingerprint
 from helpers.models import library_of
 from helpers.registry import trial_of
 from helpers.scoring import brier_score, mean_interval
 from helpers.trials import Trial
 
-PREDICTIONS = "forward_predictions.csv"
 LEAST, MOST = 2, 8  # seasons that a league is trained on at least, and seasons to predict at most
 
 
@@ -22,30 +22,46 @@ def walk_forward(version: ModelVersion, split: Split, seed: int) -> pd.DataFrame
     """A candidate's walk-forward predictions: found where they were made before for these games, or made and kept.
 
     One row per game of the seasons that forward_splits gives: League, Season, Team1, Team2, Team1Won, Prediction. They
-    are kept as an artifact of the run, and their Brier score as forward_brier, with low and high, the ends of its 95 %
-    interval, on the run and on the version. Raises ValueError as forward_splits.
+    are kept as an artifact of the run, and their Brier score as score_name says, with low and high, the ends of its
+    95 % interval, on the run and on the version. Raises ValueError as forward_splits.
     """
     kept = kept_walk(version.run_id, split)
     if kept is not None:
         return kept
+    name = score_name(mlflow.get_run(version.run_id), split)
     predictions = forward_predictions(trial_of(version), split)
     games, answers = predictions.drop(columns="Prediction"), predictions["Prediction"]
-    records.log_predictions(version.run_id, games, answers, PREDICTIONS)
+    records.log_predictions(version.run_id, games, answers, _file(name))
     low, high = mean_interval((answers - games[OUTCOME]) ** 2, seed)
     score = brier_score(games[OUTCOME], answers)
-    for name, value in {"_low": low, "_high": high, "": score}.items():  # the score last: it says that all is there
-        key = f"forward_brier{name}"
+    for end, value in {"_low": low, "_high": high, "": score}.items():  # the score last: it says that all is there
+        key = name + end
         mlflow.MlflowClient().set_model_version_tag(version.name, version.version, key, f"{value:.6f}")
         mlflow.log_metric(key, value, run_id=version.run_id)
-    return records.load_predictions(version.run_id, PREDICTIONS)
+    return records.load_predictions(version.run_id, _file(name))
+
+
+def score_name(run: Run, split: Split) -> str:
+    """The metric of a run for its walk over a split: forward_brier, with their fingerprint where its own are others.
+
+    So what a decision of an earlier season went by stays as it was.
+    """
+    data = fingerprint(split)
+    return "forward_brier" if run.data.params.get("data") == data else f"forward_brier_{data}"
+
+
+def _file(name: str) -> str:
+    return f"{name.replace('brier', 'predictions')}.csv"
 
 
 def kept_walk(run_id: str, split: Split) -> pd.DataFrame | None:
     """What was kept for these very games, or None."""
-    if "forward_brier" not in mlflow.get_run(run_id).data.metrics:
+    run = mlflow.get_run(run_id)
+    name = score_name(run, split)
+    if name not in run.data.metrics:
         return None
     games = pd.concat([cut.test[MATCHUP] for cut in forward_splits(split)], ignore_index=True)
-    kept = records.load_predictions(run_id, PREDICTIONS)
+    kept = records.load_predictions(run_id, _file(name))
     return kept if games.equals(kept[MATCHUP]) else None
 
 

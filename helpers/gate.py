@@ -17,7 +17,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 
 from helpers import records, registry
 from helpers.features import MATCHUP, OUTCOME, Split
-from helpers.forward import kept_walk
+from helpers.forward import kept_walk, score_name
 from helpers.games import LEAGUES
 from helpers.models.fitted import FittedModel
 from helpers.scoring import brier_score, compare
@@ -206,7 +206,8 @@ def _walks(challenger: ModelVersion, champion: ModelVersion, split: Split) -> tu
             walk = None
         if walk is None:
             return f"{who} has no walk-forward score on these games: run 05_challenge_the_champion first", []
-        kept = mlflow.get_run(version.run_id).data.metrics["forward_brier"]
+        run = mlflow.get_run(version.run_id)
+        kept = run.data.metrics[score_name(run, split)]
         if not abs(brier_score(walk[OUTCOME], walk["Prediction"]) - kept) < 1e-6:
             return f"the walk-forward predictions of {who} do not give its forward_brier", []
         walks.append(walk)

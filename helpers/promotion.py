@@ -219,10 +219,10 @@ def champion_at(when: datetime) -> pd.Series | None:
     return moves.iloc[-1] if len(moves) else None
 
 
-def passed_the_gate(data: str) -> bool:
-    """Whether the champion, as it stands, came through the gate for the data with this fingerprint."""
-    moves = history()
-    return _number(holder("champion")) in set(moves.loc[(moves["how"] == "gate") & (moves["data"] == data), "to"])
+def gated_champion() -> ModelVersion | None:
+    """The champion, as it stands, if it came through the gate, or in the place of one that did; otherwise None."""
+    moves, champion = history(), holder("champion")
+    return champion if _number(champion) in set(moves.loc[moves["how"].isin(["gate", "new season"]), "to"]) else None
 
 
 def moved_by_hand() -> str:

@@ -116,14 +116,16 @@ def _progress(total: int) -> Iterator[Callable[[Trial, dict], None]]:
         yield report
 
 
-def run_trial(trial: Trial, split: Split) -> ModelVersion:
+def run_trial(trial: Trial, split: Split, name: str = "") -> ModelVersion:
     """The registered version of a trial: found where it has finished before, otherwise trained, logged, registered.
 
-    Raises ValueError for one that nothing can be trained with, RuntimeError when someone else is at work on it.
+    It is one of the registered model of that name, by default the trial's own. Raises ValueError for a trial that
+    nothing can be trained with, RuntimeError when someone else is at work on it.
     """
     check(trial)
     take_hold()
-    version = _find(trial) or _claim_and_train(trial, split)
+    name = name or trial.model
+    version = _find(trial, name) or _claim_and_train(trial, split, name)
     if version is None:
         raise RuntimeError(f"Another process is at work on {trial}; wait for it.")
     return version
@@ -152,17 +154,17 @@ def _work(trial: Trial, split: Split, store: str, cores: int, watch: Watch | Non
 
 
 def _find_or_train(trial: Trial, split: Split, watch: Watch | None) -> dict | None:
-    found = _find(trial)
-    version = found or _claim_and_train(trial, split, watch)
+    found = _find(trial, trial.model)
+    version = found or _claim_and_train(trial, split, trial.model, watch)
     return version and {"version": int(version.version), "outcome": "found" if found else "trained", "reason": ""}
 
 
-def _find(trial: Trial) -> ModelVersion | None:
+def _find(trial: Trial, name: str) -> ModelVersion | None:
     claims.close_dead_runs()  # one of them may have registered this trial and not come to close its run
-    return registry.find_version(trial.model, trial.key)
+    return registry.find_version(name, trial.key)
 
 
-def _claim_and_train(trial: Trial, split: Split, watch: Watch | None = None) -> ModelVersion | None:
+def _claim_and_train(trial: Trial, split: Split, name: str, watch: Watch | None = None) -> ModelVersion | None:
     run = claims.claim(trial.experiment, trial.key, trial.label)
     if run is None:
         return None
@@ -170,27 +172,37 @@ def _claim_and_train(trial: Trial, split: Split, watch: Watch | None = None) -> 
         records.log_parameters(run.info.run_id, trial.made_of)
         with claims.stoppable(at_once=True):
             fitted = library_of(trial.architecture).train(trial, split, watch=watch)
-        return register_trained(run.info.run_id, trial, fitted, split, trial.model)
+        return register_trained(run.info.run_id, trial, fitted, split, name)
 
 
 def register_trained(run_id: str, trial: Trial, fitted: FittedModel, split: Split, name: str) -> ModelVersion:
     """Log a trained model to its trial's run with all that is known of it, load it back, and register it under a name.
 
-    Registered last, so that a version never lacks any of the rest. Raises RuntimeError as registry.check_reloaded.
+    Registered last, so that a version never lacks any of the rest. Without validation games it is given no score.
+    Raises RuntimeError as registry.check_reloaded.
     """
-    client, games = mlflow.MlflowClient(), split.validation
-    predictions = fitted.predict(games)
-    val_brier = brier_score(games[OUTCOME], predictions)
+    games, score = split.validation, {}
     records.log_games(run_id, split.train[[*fitted.columns, OUTCOME]], OUTCOME, trial.data)
-    records.log_predictions(run_id, games[[*MATCHUP, OUTCOME]], predictions)
+    if len(games):
+        predictions = fitted.predict(games)
+        score = {"val_brier": brier_score(games[OUTCOME], predictions)}
+        records.log_predictions(run_id, games[[*MATCHUP, OUTCOME]], predictions)
     if fitted.curves is not None:
-        records.log_losses(run_id, fitted.curves)
-        axes = plots.loss_curves(fitted.curves, trial.architecture, Figure(figsize=(7.5, 3.8)).add_subplot())
-        with rc_context({"svg.fonttype": "none"}):  # text as text: a third of the time of a PNG
-            client.log_figure(run_id, axes.figure, "loss_curves.svg")
-    model_uri = registry.log_model(run_id, fitted, games)
-    mlflow.log_metric("val_brier", val_brier, run_id=run_id)
-    digest = registry.check_reloaded(model_uri, fitted, games)
+        _log_curves(run_id, fitted.curves, trial.architecture)
+    tried = games if len(games) else split.train
+    model_uri = registry.log_model(run_id, fitted, tried)
+    if score:
+        mlflow.log_metric("val_brier", score["val_brier"], run_id=run_id)
+    digest = registry.check_reloaded(model_uri, fitted, tried)
     claims.close_dead_runs()  # once more: one may have registered this trial after it was looked for, and died
-    tags = registry.version_tags(trial.key, digest, {**trial.made_of, "val_brier": val_brier})
+    tags = registry.version_tags(trial.key, digest, {**trial.made_of, **score})
     return registry.register(model_uri, name, tags)
+
+
+def _log_curves(run_id: str, curves: pd.DataFrame, architecture: str) -> None:
+    records.log_losses(run_id, curves)
+    if "validation" not in curves:
+        return
+    axes = plots.loss_curves(curves, architecture, Figure(figsize=(7.5, 3.8)).add_subplot())
+    with rc_context({"svg.fonttype": "none"}):  # text as text: a third of the time of a PNG
+        mlflow.MlflowClient().log_figure(run_id, axes.figure, "loss_curves.svg")

@@ -6,11 +6,13 @@ import pandas as pd
 import pytest
 
 from helpers import forward, records, registry
-from helpers.features import MATCHUP, OUTCOME, Split
+from helpers.features import MATCHUP, OUTCOME, Split, fingerprint
 from helpers.forward import forward_predictions, forward_splits, walk_forward
 from helpers.models import keras
 from helpers.scoring import brier_score, mean_interval
 from helpers.stores.store import use_store
+
+FILE = "forward_predictions.csv"
 
 
 def seasons(table: pd.DataFrame) -> set[int]:
@@ -76,12 +78,25 @@ def test_what_was_kept_for_other_seasons_is_made_again(version, split, monkeypat
     )
 
 
+def test_a_walk_through_other_games_leaves_that_through_its_own_as_it_was(version, split):
+    own = walk_forward(version, split, seed=1)
+    earlier = Split(split.train[split.train["Season"] > 2015], split.validation, split.test)
+    other = walk_forward(version, earlier, seed=1)
+    assert len(other) < len(own)
+    assert forward.kept_walk(version.run_id, split).equals(own)
+    assert forward.kept_walk(version.run_id, earlier).equals(other)
+    metrics = mlflow.get_run(version.run_id).data.metrics
+    assert metrics["forward_brier"] == pytest.approx(brier_score(own[OUTCOME], own["Prediction"]))
+    name = f"forward_brier_{fingerprint(earlier)}"
+    assert metrics[name] == pytest.approx(brier_score(other[OUTCOME], other["Prediction"]))
+
+
 def test_a_version_that_another_process_scored_half_is_scored_whole(used, trial, split, monkeypatch):
     use_store(str(used))
     version = registry.find_version(trial.model, trial.key)
     kept = walk_forward(version, split, seed=1)
     run_id = version.run_id
-    mlflow.MlflowClient().log_text(run_id, "half", forward.PREDICTIONS)
+    mlflow.MlflowClient().log_text(run_id, "half", FILE)
     honest = mlflow.get_run
 
     def without_score(run_id):
@@ -91,4 +106,4 @@ def test_a_version_that_another_process_scored_half_is_scored_whole(used, trial,
 
     monkeypatch.setattr(mlflow, "get_run", without_score)
     assert np.allclose(walk_forward(version, split, seed=1)["Prediction"], kept["Prediction"], atol=1e-6)
-    assert len(records.load_predictions(run_id, forward.PREDICTIONS)) == len(kept)
+    assert len(records.load_predictions(run_id, FILE)) == len(kept)

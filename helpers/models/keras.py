@@ -158,18 +158,19 @@ def train(trial: Trial, split: Split, start: KerasModel | None = None, watch: Wa
     I. Loshchilov and F. Hutter, Decoupled weight decay regularization (2019).
     It is built from the seed alone, and two processes on one machine get bit-equal weights; or it goes on from those
     of start, whose own network is changed. Training stops when the validation loss has not fallen for PATIENCE epochs,
-    and the weights of the best one are kept. Raises ValueError for a trial that cannot be trained or when a value in
+    and the weights of the best one are kept; without validation games it goes on for all epochs, and the curves have no
+    column validation. Raises ValueError for a trial that cannot be trained or when a value in
     the columns is no finite number, FloatingPointError when a loss or a weight becomes none.
     """
     check(trial)
     columns = FEATURE_SETS[trial.features]
     both, outcome = both_orders(split.train[columns], split.train[OUTCOME])
     games = numbers(both, columns)
-    held_out = numbers(split.validation, columns), split.validation[OUTCOME]
+    held_out = _dataset(numbers(split.validation, columns), split.validation[OUTCOME])
     dropout = trial.parameters.get("dropout", 0)
     network = start.model if start else build_network(trial.architecture, games, trial.seed, dropout)
     graph = None if start else f"{trial.architecture}, dropout {dropout}"
-    curves = _fit(network, graph, _dataset(games, outcome), _dataset(*held_out), trial, watch)
+    curves = _fit(network, graph, _dataset(games, outcome), held_out, trial, watch)
     return KerasModel(network, columns, curves)
 
 
@@ -222,6 +223,7 @@ def _fit(
 ) -> pd.DataFrame:
     """Fit a network in place, and give back its losses."""
     keras = start_keras()
+    finite = keras.callbacks.TerminateOnNaN()
     stop = keras.callbacks.EarlyStopping(patience=PATIENCE, restore_best_weights=True)
     told = keras.callbacks.LambdaCallback(
         on_epoch_end=lambda epoch, losses: watch and watch(epoch + 1, losses["val_loss"])
@@ -236,13 +238,13 @@ def _fit(
         history = twin.fit(
             shuffled,
             epochs=trial.parameters["epochs"],
-            validation_data=held_out.batch(len(held_out)),
-            callbacks=[stop, keras.callbacks.TerminateOnNaN(), told],
+            validation_data=held_out.batch(len(held_out)) if len(held_out) else None,
+            callbacks=[stop, finite, told] if len(held_out) else [finite],
             shuffle=False,  # the dataset does it
             verbose=0,
         ).history
         network.set_weights(twin.get_weights())
-    curves = pd.DataFrame({"train": history["loss"], "validation": history["val_loss"]})
+    curves = pd.DataFrame(history).rename(columns={"loss": "train", "val_loss": "validation"})
     if not all(np.isfinite(values).all() for values in (curves.to_numpy(), *network.get_weights())):
         raise FloatingPointError(f"a loss or a weight was no finite number any more in epoch {len(curves)}")
     return curves.set_axis(range(1, len(curves) + 1))

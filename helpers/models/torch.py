@@ -72,10 +72,8 @@ def train(trial: Trial, split: Split, start: TorchModel | None = None, watch: Wa
     both, outcome = both_orders(split.train[columns], split.train[OUTCOME])
     games = numbers(both, columns)
     network = start.model if start else build_network(games, trial.seed)
-    training, held_out = (
-        _tensors(games, outcome),
-        _tensors(numbers(split.validation, columns), split.validation[OUTCOME]),
-    )
+    training = _tensors(games, outcome)
+    held_out = _tensors(numbers(split.validation, columns), split.validation[OUTCOME])
     return TorchModel(network, columns, _fit(network, training, held_out, trial, watch))
 
 
@@ -135,28 +133,28 @@ def _tensors(games: np.ndarray, outcome: pd.Series) -> tuple[torch.Tensor, torch
 
 
 def _fit(network: torch.nn.Module, training: tuple, held_out: tuple, trial: Trial, watch: Watch | None) -> pd.DataFrame:
-    """Fit a network in place, keep the weights of the best epoch, and give back its losses."""
+    """Fit a network in place, keep the weights of the best epoch, or without held_out the last, and give its losses."""
     torch = start_torch()
     rate, decay = trial.parameters["learning_rate"], trial.parameters.get("weight_decay", 0.0)
     optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=decay)
-    random, losses, best = torch.Generator().manual_seed(trial.seed), [], None
+    random, losses, best, stops = torch.Generator().manual_seed(trial.seed), [], None, len(held_out[0]) > 0
     for epoch in range(1, trial.parameters["epochs"] + 1):
         order = torch.randperm(len(training[0]), generator=random)
         batches = order.split(trial.parameters.get("batch_size", BATCH_SIZE))
         trained = [_step(network, optimizer, *(part[rows] for part in training)) for rows in batches]
         with torch.no_grad():
             loss = float(torch.nn.functional.mse_loss(network(held_out[0]), held_out[1]))
-        losses.append((float(np.mean(trained)), loss))
+        losses.append((float(np.mean(trained)), loss) if stops else (float(np.mean(trained)),))
         if not np.isfinite(losses[-1]).all():
             raise FloatingPointError(f"a loss was no finite number any more in epoch {epoch}")
-        if watch:
+        if watch and stops:
             watch(epoch, loss)
-        if best is None or loss < best[0]:
+        if best is None or not stops or loss < best[0]:
             best = loss, epoch, {name: weight.clone() for name, weight in network.state_dict().items()}
         if epoch - best[1] >= PATIENCE:
             break
     network.load_state_dict(best[2])
-    return pd.DataFrame(losses, columns=["train", "validation"], index=range(1, len(losses) + 1))
+    return pd.DataFrame(losses, columns=["train", "validation"][: 1 + stops], index=range(1, len(losses) + 1))
 
 
 def _step(network: torch.nn.Module, optimizer: torch.optim.Optimizer, games: torch.Tensor, won: torch.Tensor) -> float:
