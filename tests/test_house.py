@@ -23,7 +23,7 @@ STOREYS = """
     helpers.baselines helpers.stores.experiments
     helpers.stores.store
     helpers.claims helpers.records helpers.registry
-    helpers.candidates helpers.sweep helpers.explore helpers.forward helpers.promotion
+    helpers.candidates helpers.sweep helpers.explore helpers.forward helpers.promotion helpers.carry
     helpers.search helpers.gate
     helpers.tools
     helpers.tools.execute helpers.tools.serve helpers.tools.reference
