@@ -18,13 +18,14 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
-from helpers import claims, records, registry
+from helpers import claims, promotion, records, registry
 from helpers.models.fitted import FittedModel
 from helpers.stores.hosted import Client
 from helpers.trials import experiment_name
 
 SUMS, LINEAGE, GAMES, REQUIREMENTS = "SHA256SUMS", "lineage.json", "games.csv", "requirements.txt"
 ANSWER = "Prediction"  # the column of GAMES beside the features
+ALIASES = ("champion", "challenger", "previous")
 KEPT_TAGS = ("gate", "from_")  # what a version's tags begin with that go along: its decision, and where it was before
 
 
@@ -81,9 +82,13 @@ def _lineage(version: ModelVersion, run: Run) -> dict[str, object]:
         "params": {name: made_of.get(name, value) for name, value in run.data.params.items()},  # numbers as such
         "scores": run.data.metrics,
         "tags": {tag: value for tag, value in version.tags.items() if tag.startswith(KEPT_TAGS)},
-        "aliases": list(version.aliases or []),
+        "aliases": [alias for alias in ALIASES if _is_same(promotion.holder(alias), version)],
         "store": mlflow.get_tracking_uri().partition(":")[0],
     }
+
+
+def _is_same(held: ModelVersion | None, version: ModelVersion) -> bool:
+    return held is not None and (held.name, str(held.version)) == (version.name, str(version.version))
 
 
 def _sums(folder: Path) -> dict[str, str]:

@@ -22,6 +22,7 @@ from helpers.stores.store import use_store
 from helpers.sweep import run_trial
 from helpers.trials import Trial, experiment_name, product_name
 from tests.conftest import ROOT
+from tests.support.services import PROFILES, address, in_this_process
 from tests.support.work import SPLIT
 
 LOCK = ROOT / "requirements.lock"
@@ -91,7 +92,7 @@ def test_a_packed_folder_is_whole_by_the_word_of_sha256sum(packed):
 def test_a_packed_folder_says_where_it_comes_from(packed, champion):
     said = lineage(packed)
     run = mlflow.get_run(champion.run_id)
-    assert said["model"], said["version"] == (champion.name, str(champion.version))
+    assert (said["model"], said["version"]) == (champion.name, str(champion.version))
     assert (said["run"], said["trial"], said["data"]) == (champion.run_id, TRIAL.key, "made-up")
     assert said["digest"] == champion.tags["digest"]
     assert said["files"] == registry.digest(packed / "model")
@@ -141,7 +142,8 @@ def test_a_version_that_does_not_count_is_not_carried(store, tmp_path):
 
 def test_what_was_packed_is_registered_elsewhere_and_answers_the_same(packed, champion, there):
     version = carry.unpack(packed, product_name())
-    assert np.array_equal(registry.load(version).predict(GAMES), pd.read_csv(packed / "games.csv")["Prediction"])
+    answers = pd.read_csv(packed / "games.csv")["Prediction"]
+    assert np.allclose(registry.load(version).predict(GAMES), answers, rtol=0, atol=1e-12)
     said = {tag: value for tag, value in version.tags.items() if tag.startswith("from_")}
     scores = {f"from_{name}": f"{value:.6f}" for name, value in lineage(packed)["scores"].items()}
     assert said == scores | {
@@ -188,6 +190,22 @@ def test_what_was_carried_is_no_candidate_with_a_score_of_its_own(packed, there)
     trained = run_trial(TRIAL, SPLIT)
     assert trained.version != version.version
     assert candidates.best_version("made-up").version == trained.version
+
+
+@pytest.mark.parametrize("scheme", PROFILES)
+def test_a_version_is_carried_to_a_service_that_lacks_something_and_back(packed, store, scheme, tmp_path):
+    with in_this_process():
+        use_store(address(scheme, tmp_path / "service"))
+        version = carry.unpack(packed, product_name())
+        assert carry.unpack(packed, product_name()).version == version.version
+        promotion.promote(version, None, "carried", "chosen elsewhere")
+        carry.pack(version, tmp_path / "back", GAMES, LOCK)
+    said = lineage(tmp_path / "back")
+    assert (said["aliases"], said["store"]) == (["champion"], scheme)
+    assert said["tags"]["from_aliases"] == "champion"
+    use_store(str(store))
+    back = carry.unpack(tmp_path / "back", product_name())
+    assert np.allclose(registry.load(back).predict(GAMES), pd.read_csv(packed / "games.csv")["Prediction"], atol=1e-12)
 
 
 def test_the_run_there_keeps_what_came_along(packed, there):

@@ -23,8 +23,8 @@ STOREYS = """
     helpers.baselines helpers.stores.experiments
     helpers.stores.store
     helpers.claims helpers.records helpers.registry
-    helpers.candidates helpers.sweep helpers.explore helpers.forward helpers.promotion helpers.carry
-    helpers.search helpers.gate
+    helpers.candidates helpers.sweep helpers.explore helpers.forward helpers.promotion
+    helpers.search helpers.gate helpers.carry
     helpers.tools
     helpers.tools.execute helpers.tools.serve helpers.tools.reference
     helpers.tools.outputs helpers.tools.book

@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow
@@ -47,6 +49,13 @@ carry.unpack(Path(folder), "march-madness")
 """
 
 
+@pytest.fixture
+def fresh(tmp_path) -> Iterator[Path]:
+    """A place for an environment, which is not kept: it takes up to 2 GB."""
+    yield tmp_path / "fresh"
+    shutil.rmtree(tmp_path / "fresh")
+
+
 def packed(architecture: str, folder: Path) -> Path:
     version = run_trial(Trial(architecture, TRIALS[architecture], 1, "strong", "made-up"), SPLIT)
     assert carry.pack(version, folder, GAMES, ROOT / "requirements.lock") == ""
@@ -54,8 +63,8 @@ def packed(architecture: str, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("architecture", TRIALS)
-def test_it_answers_the_same_where_only_its_requirements_are(architecture, store, tmp_path):
-    folder, fresh = packed(architecture, tmp_path / "carried"), tmp_path / "fresh"
+def test_it_answers_the_same_where_only_its_requirements_are(architecture, store, fresh, tmp_path):
+    folder = packed(architecture, tmp_path / "carried")
     run("uv", "venv", "--quiet", "--python", sys.executable, str(fresh))
     python, wanted = str(fresh / "bin" / "python"), str(folder / "requirements.txt")
     run("uv", "pip", "install", "--quiet", "--python", python, "--require-hashes", "-r", wanted)
