@@ -5,8 +5,6 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable
-from importlib import metadata
 from pathlib import Path
 
 import mlflow
@@ -14,11 +12,9 @@ import numpy as np
 import pandas as pd
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
-from packaging.requirements import Requirement
-from packaging.specifiers import SpecifierSet
-from packaging.utils import canonicalize_name
 
 from helpers import claims, promotion, records, registry
+from helpers.locked import with_hashes
 from helpers.models.fitted import FittedModel
 from helpers.stores.hosted import Client
 from helpers.trials import experiment_name
@@ -57,7 +53,7 @@ def pack(version: ModelVersion, folder: Path, games: pd.DataFrame, lock: Path) -
             )
         shutil.copytree(files, folder / "model", ignore=shutil.ignore_patterns("registered_model_meta", "__pycache__"))
     registry.label(folder / "model", artifact_path="model", model_id=None)
-    lines, said = locked(folder / "model" / REQUIREMENTS, lock)
+    lines, said = with_hashes(folder / "model" / REQUIREMENTS, lock)
     (folder / REQUIREMENTS).write_text("".join(f"{line}\n" for line in lines))
     games.to_csv(folder / GAMES, index=False)
     lineage = _lineage(version, run) | {
@@ -97,83 +93,14 @@ def _sums(folder: Path) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def locked(requirements: Path, lock: Path) -> tuple[list[str], str]:
-    """All that a model's requirements need, as lines of a requirements file with hashes, and "".
-
-    The hashes are those of the lock file, whose markers stay, so that they hold on its other platforms too. Where this
-    environment is not the one that is locked, the lines are exact versions without hashes, and a sentence says so: pip
-    takes hashes for all packages or for none.
-    """
-    own = {canonicalize_name(Requirement(line).name): line for line in requirements.read_text().split()}
-    needed, lines = _needed(own.values()), _lines(lock)
-    installed = {name: found for name in needed if (found := _installed(name))}
-    others = [name for name, line in own.items() if not _read(line).specifier.contains(installed.get(name, "0"))]
-    wrong = sorted({*others, *(name for name, found in installed.items() if not _locks(lines.get(name, []), found))})
-    if not wrong:
-        return [line for name in sorted(needed) for line in lines.get(name, [])], ""
-    pins = {} if others else {name: f"{name}=={found.partition('+')[0]}" for name, found in installed.items()}
-    return sorted({**pins, **own}.values()), (
-        f"The requirements have no hashes: {lock.name} does not hold what is installed here of {', '.join(wrong[:5])}. "
-        f"With a package index at hand, uv pip compile --generate-hashes {REQUIREMENTS} finds them."
-    )
-
-
-def _lines(lock: Path) -> dict[str, list[str]]:
-    """The requirements of a lock file by their package, each with its hashes: a package may have one a platform."""
-    lines: dict[str, list[str]] = {}
-    for line in re.findall(r"(?m)^\w.*(?:\n[ \t]+.*)*", lock.read_text()):
-        lines.setdefault(canonicalize_name(_read(line).name), []).append(line)
-    return lines
-
-
-def _read(line: str) -> Requirement:
-    return Requirement(re.split(r"\\|\s--hash", line)[0])
-
-
-def _locks(lines: list[str], installed: str) -> bool:
-    """Whether the line that holds here is of the installed version, with hashes; its build, as +cpu, counts."""
-    here = [line for line in lines if not _read(line).marker or _read(line).marker.evaluate()]
-    wanted = SpecifierSet(f"=={installed}")
-    return bool(here) and all(_read(line).specifier == wanted and "--hash=" in line for line in here)
-
-
-def _installed(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _needed(wanted: Iterable[str]) -> set[str]:
-    """The packages that requirements name, and what those need, as far as they are installed, on whatever platform."""
-    todo, seen = [*map(Requirement, wanted)], {}
-    while todo:
-        one = todo.pop()
-        name = canonicalize_name(one.name)
-        if name in seen and one.extras <= seen[name]:
-            continue
-        seen[name] = seen.get(name, {""}) | one.extras
-        if _installed(name):
-            needs = map(Requirement, metadata.requires(name) or [])
-            todo += [need for need in needs if _is_wanted(need, seen[name])]
-    return set(seen)
-
-
-def _is_wanted(need: Requirement, extras: set[str]) -> bool:
-    """Whether a package with these extras needs it; what another platform needs is kept out by the lock's markers."""
-    if need.marker is None or "extra" not in str(need.marker):
-        return True
-    return any(need.marker.evaluate({"extra": extra}) for extra in extras)
-
-
 def unpack(folder: Path, name: str) -> ModelVersion:
     """Register a packed version in the store in use under a name, once: a second call finds it and adds nothing.
 
     Its run is one of its architecture's experiment, with its parameters and without scores, so it is no candidate here;
     what it scored there, and where it was, are tags that begin with from_, and lineage.json lies with the run. No alias
     is moved. A call that dies leaves no version, or a whole one, and the next one finishes. Raises RuntimeError, with
-    the file, where the folder is not as it was packed, before anything of it is loaded; where the model does not answer
-    as it did; or when another process is at it.
+    the file, where the folder is not as it was packed, before anything of it is loaded; where the model does not load,
+    or answer as it did; or when another process is at it.
     """
     with tempfile.TemporaryDirectory() as place:
         # What is checked is what is used; Python leaves a __pycache__ beside a pyfunc that was loaded from the folder.
@@ -203,9 +130,8 @@ def _refuse_what_was_changed(copy: Path, folder: Path) -> None:
 def _register(copy: Path, lineage: dict, key: str, name: str) -> ModelVersion:
     games = pd.read_csv(copy / GAMES)
     fitted = _answering(copy / "model", games)
-    run = claims.claim(
-        experiment_name(lineage["params"]["architecture"]), key, "carried from {model} {version}".format(**lineage)
-    )
+    experiment = experiment_name(lineage["params"]["architecture"])
+    run = claims.claim(experiment, key, f"carried from {lineage['model']} {lineage['version']}")
     if run is None:
         raise RuntimeError(f"Another process is registering this model as {name}; wait for it.")
     run_id, client = run.info.run_id, mlflow.MlflowClient()
@@ -219,19 +145,21 @@ def _register(copy: Path, lineage: dict, key: str, name: str) -> ModelVersion:
 
 
 def _answering(model: Path, games: pd.DataFrame) -> FittedModel:
-    fitted = registry.load_folder(model)
-    apart = np.abs(fitted.predict(games) - games[ANSWER]).max()
+    """The model, if it loads and answers as it did; games hold its answers."""
+    try:
+        fitted = registry.load_folder(model)
+        apart = np.abs(fitted.predict(games) - games[ANSWER]).max()
+    except Exception as error:  # each library has its own
+        said = f"The model cannot be used here ({claims.reason(error)}): install its {REQUIREMENTS} first."
+        raise RuntimeError(said) from error
     if not apart <= fitted.tolerance(games):
-        raise RuntimeError(
-            f"The model answers up to {apart:.2g} apart from {GAMES}: is it the environment it was made in?"
-        )
+        raise RuntimeError(f"The model answers up to {apart:.2g} apart from {GAMES}: install its {REQUIREMENTS} first.")
     return fitted
 
 
 def _tags(lineage: dict) -> dict[str, str]:
     """Where a version comes from, as its tags; without empty ones, which some services do not take."""
     said = {fact: lineage[fact] for fact in ("model", "version", "run", "trial", "digest", "data")}
-    said |= {"aliases": ", ".join(lineage["aliases"])} | {
-        score: f"{value:.6f}" for score, value in lineage["scores"].items()
-    }
+    said |= {score: f"{value:.6f}" for score, value in lineage["scores"].items()}
+    said["aliases"] = ", ".join(lineage["aliases"])
     return {f"from_{fact}": value for fact, value in said.items() if value}

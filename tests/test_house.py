@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 STOREYS = """
     helpers
     helpers.parameters helpers.surroundings helpers.trials helpers.tables helpers.game_pyfunc helpers.serving
-    helpers.games
+    helpers.games helpers.locked
     helpers.simulate helpers.features helpers.bracket helpers.scoring helpers.plots
     helpers.sources helpers.models helpers.stores
     helpers.models.fitted helpers.stores.place helpers.stores.server helpers.stores.hosted
