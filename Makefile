@@ -34,7 +34,7 @@ test: .venv/ready
 
 # Kills processes, servers and disks for real, which takes a quarter of an hour.
 faults: .venv/ready
-	$(python) -m pytest -n 2 --dist loadfile tests/faults
+	@$(with_index) $(python) -m pytest -n 2 --dist loadfile tests/faults
 
 # Makes environments of other MLflows and Pythons and runs the notebooks in them: a quarter of an hour and more.
 versions: .venv/ready

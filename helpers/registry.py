@@ -139,18 +139,18 @@ def _log_as_model(run_id: str, folder: Path) -> str:
         "model", source_run_id=run_id, params=run.data.params, experiment_id=run.info.experiment_id
     )
     client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
-    _label(folder, run_id=run_id, model_id=model.model_id, artifact_path=model.artifact_location)
+    label(folder, run_id=run_id, model_id=model.model_id, artifact_path=model.artifact_location)
     client.log_model_artifacts(model.model_id, str(folder))
     return client.finalize_logged_model(model.model_id, LoggedModelStatus.READY).model_uri
 
 
 def _log_as_artifacts(run_id: str, folder: Path) -> str:
-    _label(folder, run_id=run_id, artifact_path="model")
+    label(folder, run_id=run_id, artifact_path="model")
     mlflow.MlflowClient().log_artifacts(run_id, str(folder), "model")
     return f"runs:/{run_id}/model"
 
 
-def _label(folder: Path, **where: str) -> None:
+def label(folder: Path, **where: str) -> None:
     """Write into a saved model's own file where it is being logged."""
     model = Model.load(str(folder))
     for name, value in where.items():

@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 STOREYS = """
     helpers
     helpers.parameters helpers.surroundings helpers.trials helpers.tables helpers.game_pyfunc helpers.serving
-    helpers.games
+    helpers.games helpers.locked
     helpers.simulate helpers.features helpers.bracket helpers.scoring helpers.plots
     helpers.sources helpers.models helpers.stores
     helpers.models.fitted helpers.stores.place helpers.stores.server helpers.stores.hosted
@@ -24,7 +24,7 @@ STOREYS = """
     helpers.stores.store
     helpers.claims helpers.records helpers.registry
     helpers.candidates helpers.sweep helpers.explore helpers.forward helpers.promotion
-    helpers.search helpers.gate helpers.seasons
+    helpers.search helpers.gate helpers.seasons helpers.carry
     helpers.tools
     helpers.tools.execute helpers.tools.serve helpers.tools.reference
     helpers.tools.outputs helpers.tools.book
