@@ -295,3 +295,26 @@ def test_a_fault_of_the_network_is_no_inability(place, monkeypatch):
         with pytest.raises(mlflow.MlflowException, match="away"):
             tidy.delete(candidate("nothing"))
     assert tidy.delete(tidy.stale("new").head(1))["reason"].tolist() == [""]
+
+
+@pytest.mark.parametrize("scheme", PROFILES)
+def test_it_is_the_same_on_any_service(scheme, tmp_path, split):
+    with in_this_process():
+        use_store(address(scheme, tmp_path))
+        made = [run_trial(replace(OLD, seed=seed), split) for seed in (1, 2, 3)]
+        run_trial(replace(OLD, start=made[2].tags["trial"], data="older"), split)
+        run_trial(replace(OLD, data="new"), split)
+        first, second = (copy(version) for version in made[:2])
+        point("champion", first)
+        promotion.record_by_hand()
+        point("champion", second)
+        assert keys(tidy.stale("new")) == {(made[0].name, 4)}
+        rows = pd.concat([row(version.name, int(version.version)) for version in (first, second, *made)])
+        reasons = [*["it is or was champion"] * 2, *[f"a version of {product_name()} came from it"] * 2]
+        assert tidy.delete(rows)["reason"].tolist() == [*reasons, "another trial started from it"]
+        assert promotion.history()["to"].tolist() == ["1", "2"]  # what was moved by hand was noticed before
+        assert tidy.delete(tidy.stale("new"))["reason"].tolist() == [""]
+        assert tidy.delete(tidy.stale("new"))["outcome"].tolist() == ["deleted"]
+        assert tidy.stale("new").empty
+        kept = [set(path.parts) for path in (tmp_path / "artifacts").rglob("*") if path.is_file()]
+        assert [any(version.run_id in parts for parts in kept) for version in made] == [True, True, False]
