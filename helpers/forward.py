@@ -31,14 +31,14 @@ def walk_forward(version: ModelVersion, split: Split, seed: int) -> pd.DataFrame
     name = score_name(mlflow.get_run(version.run_id), split)
     predictions = forward_predictions(trial_of(version), split)
     games, answers = predictions.drop(columns="Prediction"), predictions["Prediction"]
-    records.log_predictions(version.run_id, games, answers, _file(name))
+    records.log_predictions(version.run_id, games, answers, file_of(name))
     low, high = mean_interval((answers - games[OUTCOME]) ** 2, seed)
     score = brier_score(games[OUTCOME], answers)
     for end, value in {"_low": low, "_high": high, "": score}.items():  # the score last: it says that all is there
         key = name + end
         mlflow.MlflowClient().set_model_version_tag(version.name, version.version, key, f"{value:.6f}")
         mlflow.log_metric(key, value, run_id=version.run_id)
-    return records.load_predictions(version.run_id, _file(name))
+    return records.load_predictions(version.run_id, file_of(name))
 
 
 def score_name(run: Run, split: Split) -> str:
@@ -61,7 +61,7 @@ def kept_walk(run_id: str, split: Split) -> pd.DataFrame | None:
     if name not in run.data.metrics:
         return None
     games = pd.concat([cut.test[MATCHUP] for cut in forward_splits(split)], ignore_index=True)
-    kept = records.load_predictions(run_id, _file(name))
+    kept = records.load_predictions(run_id, file_of(name))
     return kept if games.equals(kept[MATCHUP]) else None
 
 

@@ -271,6 +271,30 @@ def champions(moves: pd.DataFrame) -> Axes:
     return axes
 
 
+def lineage(steps: pd.DataFrame) -> Axes:
+    """Where a version comes from, step by step, as boxes from the data down to the aliases, these in colour.
+
+    Needs step, name, facts, one row per box.
+    """
+    words = [fill(f"{row.name}, {row.facts}".removesuffix(", "), 60) for row in steps.itertuples(index=False)]
+    heights = [0.2 + 0.17 * (text.count("\n") + 1) for text in words]
+    axes = plt.subplots(figsize=(WIDTH, sum(heights) + 0.24 * len(words)), layout="constrained")[1]
+    top = 0.0
+    for step, text, height in zip(steps["step"], words, heights, strict=True):
+        is_end = step == "alias"
+        style = {"fc": BLUE, "ec": BLUE} if is_end else {"fc": "white", "ec": GREY}
+        axes.add_patch(FancyBboxPatch((0.05, top - height), 5.3, height, "round,pad=0,rounding_size=0.08", **style))
+        kept = {"va": "center", "color": "white" if is_end else "black"}
+        axes.text(0.15, top - height / 2, step, fontsize=10, weight="bold", **kept)
+        axes.text(1.05, top - height / 2, text, fontsize=8.5, **kept)
+        if top:
+            axes.annotate("", (2.7, top), (2.7, top + 0.24), arrowprops={"arrowstyle": "->", "color": GREY})
+        top -= height + 0.24
+    axes.set(xlim=(0, 5.4), ylim=(top + 0.2, 0.04))
+    axes.set_axis_off()
+    return axes
+
+
 def importances(shares: pd.Series) -> Axes:
     """What each parameter is worth, as bars. shares add up to 1, the largest first, named by parameter."""
     axes = _axes(height=1 + 0.4 * len(shares))

@@ -12,7 +12,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.tracking.context.registry import resolve_tags
 
 from helpers import claims
-from helpers.registry import run_of
+from helpers.registry import run_of, search_versions, version_of
 from helpers.stores.hosted import Client
 from helpers.trials import PROMOTIONS, experiment_name, product_name
 
@@ -37,7 +37,7 @@ def promote(
     """
     if version.name != product_name():
         raise ValueError(f"Only a version of {product_name()} can be champion: copy that of {version.name} into it.")
-    with _turn() as run_id:
+    with turn() as run_id:
         before = _number(holder("champion"))
         if before == _number(version):
             return False
@@ -55,7 +55,7 @@ def roll_back(bad: ModelVersion, reason: str) -> bool:
     It names the bad one, so that two people who roll back at once do so once. Who was before is asked of the record:
     the last one that was not rolled back itself and still exists. Raises LookupError where there is none.
     """
-    with _turn() as run_id:
+    with turn() as run_id:
         if _number(holder("champion")) != _number(bad):
             return False
         before = _before(_number(bad))
@@ -80,12 +80,7 @@ def _before(bad: str) -> ModelVersion | None:
 
 def _version(number: str) -> ModelVersion | None:
     """A version of the product, or None where it was deleted."""
-    try:
-        return Client().get_model_version(product_name(), number)
-    except mlflow.MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        return None
+    return version_of(product_name(), number)
 
 
 def opponent(challenger: ModelVersion) -> ModelVersion | None:
@@ -99,7 +94,7 @@ def record_by_hand() -> str:
     """What moved_by_hand says; the move that it speaks of is in the record then, as a first champion's has to be."""
     said = moved_by_hand()
     if said:
-        with _turn():
+        with turn():
             pass
     return said
 
@@ -120,10 +115,11 @@ def _number(version: ModelVersion | None) -> str:
 
 
 @contextmanager
-def _turn() -> Iterator[str]:
-    """A run for the record of one move, while nobody else moves the champion.
+def turn() -> Iterator[str]:
+    """A run for the record of one move, while nobody else moves the champion; it is deleted where nothing is moved.
 
-    What a dead process began is finished first, and what was moved by hand is recorded.
+    What a dead process began is finished first, and what was moved by hand is recorded. Raises RuntimeError when
+    another process keeps moving it.
     """
     client, deadline = mlflow.MlflowClient(), time.monotonic() + PATIENCE_SECONDS
     while (run := claims.claim(experiment_name(PROMOTIONS), "champion", "champion")) is None:
@@ -233,6 +229,29 @@ def moved_by_hand() -> str:
         return ""
     there, was = (f"at version {number}" if number else "nowhere" for number in (now, recorded))
     return f"The alias champion is {there} and was left {was} by the last recorded move: somebody moved it by hand."
+
+
+def recorded() -> set[str]:
+    """The numbers of the versions that are or were champion, by the record, or are about to be."""
+    runs = _runs("attributes.status != 'KILLED'")
+    return {_read(run, side) for run in runs if "to" in run.data.tags for side in ("from", "to")} - {""}
+
+
+def deleted() -> str:
+    """A sentence that names the versions that are or were champion, by the record, and are gone, or "".
+
+    Our own functions delete none of them.
+    """
+    moves, there = history(), {_number(version) for version in search_versions(f"name = '{product_name()}'")}
+    made_of = dict(zip(moves["to"], moves["model"], strict=True))
+    gone = sorted({*moves["from"], *moves["to"]} - {""} - there, key=int)
+    if not gone:
+        return ""
+    named = ", ".join(f"{number} ({made_of.get(number) or 'unknown'})" for number in gone)
+    return (
+        f"Of the versions of {product_name()} that the record of champions names, somebody deleted {named}: "
+        "the record of them stays, but nobody can go back to them."
+    )
 
 
 def _last() -> str:

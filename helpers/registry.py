@@ -260,12 +260,36 @@ def _is_untouched(version: ModelVersion, run: Run | None) -> bool:
 
 def run_of(version: ModelVersion) -> Run | None:
     """The run that a version came from, or None where the store has none."""
+    return find_run(version.run_id) if version.run_id else None
+
+
+def find_run(run_id: str) -> Run | None:
+    """The run with this id, deleted or not, or None where the store has none."""
     try:
-        return mlflow.get_run(version.run_id) if version.run_id else None
+        return mlflow.get_run(run_id)
     except mlflow.MlflowException as error:
         if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
             raise
         return None
+
+
+def version_of(name: str, number: str) -> ModelVersion | None:
+    """The version of a registered model with this number, or None where the store has none."""
+    try:
+        return mlflow.MlflowClient().get_model_version(name, number)
+    except mlflow.MlflowException as error:
+        if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
+            raise
+        return None
+
+
+def logged_models(run: Run) -> dict[str, str]:
+    """The logged models that a run made, by their ids, with the places of their files; none where there are no such."""
+    client, made_by = mlflow.MlflowClient(), f"source_run_id = '{run.info.run_id}'"
+    if not hasattr(client, "search_logged_models"):
+        return {}
+    found = either("logged models", lambda: client.search_logged_models([run.info.experiment_id], made_by), list)
+    return {model.model_id: model.artifact_location for model in found}
 
 
 def register(model_uri: str, name: str, tags: dict[str, str]) -> ModelVersion:

@@ -67,9 +67,23 @@ def test_the_map_colours_the_steps_of_a_notebook_and_knows_no_others():
         plots.registry_map("stage")
 
 
+def test_the_lineage_has_a_box_for_each_step_and_the_aliases_in_colour():
+    axes = plots.lineage(LINEAGE)
+    boxes = [patch for patch in axes.patches if isinstance(patch, FancyBboxPatch)]
+    assert [box.get_facecolor() == to_rgba(plots.BLUE) for box in boxes] == [False] * 6 + [True]
+    assert {*STEPS, "march-madness-linear version 12"} <= texts(axes)
+    assert any(" ".join(text.splitlines()).endswith(FACTS) for text in texts(axes))
+    assert len([text for text in axes.texts if not text.get_text()]) == 6  # the arrows
+    bottoms = [box.get_y() for box in boxes]
+    assert bottoms == sorted(bottoms, reverse=True)
+
+
 CURVES = pd.DataFrame({"train": [0.3, 0.2, 0.1], "validation": [0.3, 0.2, 0.25]}, index=[1, 2, 3])
 RATES = [(architecture, rate) for architecture in ARCHITECTURES for rate in (0.001, 0.01, 0.1)]
 BOARD = pd.DataFrame(RATES, columns=["architecture", "learning_rate"]).assign(val_brier=np.linspace(0.14, 0.4, 9))
+STEPS = ["data", "run", "candidate", "version", "decision", "decision", "alias"]
+FACTS = "against version 1: better over 1,072 games: -0.0012 (-0.0023 to -0.0001)"
+LINEAGE = pd.DataFrame({"step": STEPS, "name": "march-madness-linear version 12", "facts": [*[FACTS] * 6, ""]})
 LONG = "42 box-score features, logistic regression"
 SCORES = pd.DataFrame({"all": [0.2, 0.1], "low": [0.19, 0.09], "high": [0.21, 0.11]}, index=[LONG, "always 0.5"])
 DIFFERENCES = BOARD.assign(difference=0.0, low=-0.1, high=0.1)
@@ -102,6 +116,7 @@ FIGURES = {
     "champions": lambda games: plots.champions(
         pd.DataFrame({"to": ["1", "3", "", "3"], "how": ["by hand", "gate", "by hand", "forced"]})
     ),
+    "lineage": lambda games: plots.lineage(LINEAGE),
     "importances": lambda games: plots.importances(pd.Series({"learning_rate": 0.6, "weight_decay": 0.4})),
     "paired_bootstrap": lambda games: plots.paired_bootstrap(
         pd.DataFrame({"winner": [0.1, 0.4], "rival": [0.2, 0.3]}), np.linspace(-0.1, 0.1, 50), (-0.09, 0.09)

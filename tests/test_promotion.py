@@ -28,7 +28,7 @@ def moves() -> list[tuple[str, str, str]]:
 def test_a_store_without_a_champion_has_no_history(store):
     assert promotion.history().empty
     assert promotion.champion_at(datetime.now(UTC)) is None
-    assert promotion.moved_by_hand() == promotion.record_by_hand() == ""
+    assert promotion.moved_by_hand() == promotion.record_by_hand() == promotion.deleted() == ""
     assert promotion.holder("champion") is None
 
 
@@ -177,6 +177,26 @@ def test_the_record_outlives_the_version_its_run_and_the_alias(versions):
     client.delete_model_version(product_name(), "2")
     client.delete_run(versions[1].run_id)
     assert promotion.history().equals(before)
+
+
+def test_a_champion_that_was_deleted_elsewhere_is_noticed(versions):
+    promotion.promote(versions[1], versions[0], "gate", "better")
+    assert promotion.recorded() == {"1", "2"}
+    assert promotion.deleted() == ""
+    Client().delete_model_version(product_name(), "3")  # which never was champion
+    assert promotion.deleted() == ""
+    Client().delete_model_version(product_name(), "1")
+    said = promotion.deleted()
+    assert said.startswith("Of the versions of march-madness that the record of champions names, somebody deleted 1 (")
+    Client().delete_model_version(product_name(), "2")
+    assert "somebody deleted 1 (linear C 1), 2 (linear C 2): " in promotion.deleted()
+
+
+def test_what_is_about_to_be_champion_is_in_the_record(versions, monkeypatch):
+    monkeypatch.setattr(promotion, "_point", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        promotion.promote(versions[1], versions[0], "gate", "better")
+    assert promotion.recorded() == {"1", "2"}
 
 
 def test_who_was_champion_when(versions):
