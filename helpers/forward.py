@@ -50,7 +50,8 @@ def score_name(run: Run, split: Split) -> str:
     return "forward_brier" if run.data.params.get("data") == data else f"forward_brier_{data}"
 
 
-def _file(name: str) -> str:
+def file_of(name: str) -> str:
+    """The artifact with the predictions of the walk whose score has this name."""
     return f"{name.replace('brier', 'predictions')}.csv"
 
 
