@@ -6,7 +6,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import binom, ks_2samp
+from scipy.stats import binom, ks_2samp, kstwo
 
 from helpers import records
 from helpers.features import FEATURE_SETS, OUTCOME, matchup_table, team_features
@@ -59,12 +59,12 @@ def test_a_season_has_its_score_and_the_range_of_luck(unseen):
 
 
 def test_the_range_holds_what_it_says_where_that_can_be_counted():
-    """Of 40 games with a chance of 0.9, the score is 0.01 and 0.02 more for each that is lost."""
-    lost = {n: pd.DataFrame({"League": "M", "Season": 2020, OUTCOME: [0] * n + [1] * (40 - n)}) for n in (8, 10)}
-    scores = {n: season_scores(np.full(40, 0.9), games, seed=1).iloc[0] for n, games in lost.items()}
-    ends = 0.01 + 0.02 * binom(40, 0.1).ppf([0.005, 0.995])
-    assert scores[8][["low", "high"]].tolist() == pytest.approx(ends)
-    assert [scores[8]["alarm"], scores[10]["alarm"]] == [False, True]
+    """Of 30 games with a chance of 0.9, the score is 0.01, and 0.8 / 30 more for each that is lost."""
+    lost = {n: pd.DataFrame({"League": "M", "Season": 2020, OUTCOME: [0] * n + [1] * (30 - n)}) for n in (7, 9)}
+    scores = {n: season_scores(np.full(30, 0.9), games, seed=1).iloc[0] for n, games in lost.items()}
+    ends = 0.01 + 0.8 / 30 * binom(30, 0.1).ppf([0.005, 0.995])
+    assert scores[7][["low", "high"]].tolist() == pytest.approx(ends)
+    assert [scores[7]["alarm"], scores[9]["alarm"]] == [False, True]
 
 
 def test_favourites_that_lose_are_seen_and_those_that_always_win_are_no_alarm(unseen):
@@ -96,7 +96,8 @@ def test_the_numbers_are_those_of_scipys_test_and_the_limit_belongs_to_them(team
     row = found.loc[("W", "Margin")]
     assert (row["statistic"], row["p"]) == (test.statistic, test.pvalue)
     assert (row["before"], row["now"]) == pytest.approx((other.mean(), one.mean()), abs=1e-9)
-    assert (found["p"] * len(found) < LEVEL).equals(found["statistic"] > found.loc[("W", "Margin"), "limit"])
+    size = round(len(one) * len(other) / (len(one) + len(other)))
+    assert kstwo(size).sf(row["limit"]) * len(found) == pytest.approx(LEVEL, rel=0.01)
 
 
 def test_a_league_that_scores_two_points_more_is_seen_though_no_margin_moves(games, teams):
