@@ -19,6 +19,7 @@ PINK, SKY = "#CC79A7", "#56B4E9"
 TICKS = {True: "✓", False: "✗", None: ""}
 ALWAYS_HALF = 0.25  # the Brier score of giving every game 0.5
 LEAGUE_STYLES = {"M": {"color": BLUE, "marker": "o"}, "W": {"color": RED, "marker": "s"}}
+RING = {"marker": "o", "ms": 12, "mfc": "none", "mec": "black"}  # around what is an alarm
 STYLES = zip((BLUE, ORANGE, GREEN, PINK, SKY), "os^Dv", strict=True)
 ARCHITECTURE_STYLES = {  # by an architecture's place, however many there are
     name: {"color": colour, "marker": marker}
@@ -327,6 +328,43 @@ def paired_bootstrap(errors: pd.DataFrame, means: np.ndarray, interval: tuple[fl
     for axes in grid:
         axes.spines[["top", "right"]].set_visible(False)
     return grid
+
+
+def watched(scores: pd.DataFrame, drifts: pd.DataFrame) -> np.ndarray:
+    """How a champion holds: its score in each season with the range of luck, and how far each feature moved last.
+
+    scores is what monitoring.season_scores gives, drifts what monitoring.drift gives, of which the newest season is
+    drawn, the feature that moved most at the top. A ring marks an alarm.
+    """
+    newest = drifts[drifts["Season"] == drifts["Season"].max()]
+    order = newest.groupby("feature")["statistic"].max().sort_values().index
+    size = {"figsize": (WIDTH, 4.3 + 0.19 * len(order)), "height_ratios": (3, 0.6 + 0.19 * len(order))}
+    grid = plt.subplots(2, layout="constrained", **size)[1]
+    for shift, (league, style) in zip((-0.12, 0.12), LEAGUE_STYLES.items(), strict=True):
+        part, moved = scores[scores["League"] == league], newest[newest["League"] == league]
+        seasons, rows = part["Season"] + shift, order.get_indexer(moved["feature"])
+        grid[0].vlines(seasons, part["low"], part["high"], color=style["color"], lw=7, alpha=0.25)
+        _dots(grid[0], league, seasons, part["brier"], part["alarm"])
+        grid[1].plot(moved["limit"], rows, "|", color=style["color"], ms=8, alpha=0.6)
+        _dots(grid[1], league, moved["statistic"], rows, moved["alarm"])
+    grid[0].set(ylabel="Brier score (lower is better)", title="The score of each season, and the range of luck")
+    grid[0].xaxis.get_major_locator().set_params(integer=True)
+    grid[1].set(xlabel="gap between the shares of teams (0 to 1), with its limit |", ylim=(-0.8, len(order) - 0.2))
+    grid[1].set(title=f"How far each feature moved, {newest['Season'].max()}")
+    grid[1].set_yticks(range(len(order)), [name.replace("_", " ") for name in order], fontsize=8)
+    for axes in grid:
+        axes.spines[["top", "right"]].set_visible(False)
+    handles = [plt.Line2D([], [], ls="", **style, label=LEAGUES[league]) for league, style in LEAGUE_STYLES.items()]
+    handles.append(plt.Line2D([], [], ls="", **RING, label="alarm"))
+    grid[0].figure.legend(handles=handles, ncols=3, loc="outside lower center", frameon=False)
+    return grid
+
+
+def _dots(axes: Axes, league: str, x: pd.Series, y: pd.Series | np.ndarray, alarm: pd.Series) -> None:
+    """A league's dots, those with an alarm in a ring."""
+    rung = alarm.to_numpy()
+    axes.plot(x, y, ls="", ms=5, **LEAGUE_STYLES[league])
+    axes.plot(x[rung], y[rung], ls="", **RING)
 
 
 def what_if(shifts: np.ndarray, chances: np.ndarray, number: str, team: str, rival: str) -> Axes:

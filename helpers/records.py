@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
 
+from helpers.games import LEAGUES
+
 PREDICTIONS = "validation_predictions.csv"
 
 
@@ -53,3 +55,29 @@ def log_predictions(run_id: str, games: pd.DataFrame, predictions: np.ndarray, f
 def load_predictions(run_id: str, file: str = PREDICTIONS) -> pd.DataFrame:
     """What log_predictions kept for a run."""
     return pd.read_csv(io.StringIO(mlflow.artifacts.load_text(f"runs:/{run_id}/{file}")))
+
+
+def log_watched(run_id: str, scores: pd.DataFrame, drifts: pd.DataFrame) -> None:
+    """Keep with a champion's run how it did season by season, in watched/: scores.csv and drifts.csv, the newest only.
+
+    scores and drifts are what monitoring gives. Its metrics have the season as their step, so that MLflow's pages draw
+    them: season_brier_men and season_brier_women, each with _high, above which luck does not go, and drift_alarms, the
+    number of features that moved. What the run has already is not logged again; another value for a season stands
+    beside the old one, as MLflow forgets none.
+    """
+    client, now = mlflow.MlflowClient(), int(time.time() * 1000)
+    names = scores["League"].map(LEAGUES)
+    points = [
+        *zip("season_brier_" + names, scores["brier"], scores["Season"], strict=True),
+        *zip("season_brier_" + names + "_high", scores["high"], scores["Season"], strict=True),
+        *(("drift_alarms", number, season) for season, number in drifts.groupby("Season")["alarm"].sum().items()),
+    ]
+    there = {
+        (name, m.value, m.step)
+        for name in {name for name, *_ in points}
+        for m in client.get_metric_history(run_id, name)
+    }
+    points = {(name, float(value), int(season)) for name, value, season in points} - there
+    client.log_batch(run_id, metrics=[Metric(name, value, now, season) for name, value, season in sorted(points)])
+    for name, table in {"scores": scores, "drifts": drifts}.items():
+        client.log_text(run_id, table.to_csv(index=False), f"watched/{name}.csv")

@@ -16,7 +16,7 @@ STOREYS = """
     helpers.parameters helpers.surroundings helpers.trials helpers.tables helpers.game_pyfunc helpers.serving
     helpers.games helpers.locked
     helpers.simulate helpers.features helpers.bracket helpers.scoring helpers.plots
-    helpers.sources helpers.models helpers.stores
+    helpers.sources helpers.monitoring helpers.models helpers.stores
     helpers.models.fitted helpers.stores.place helpers.stores.server helpers.stores.hosted
     helpers.models.keras helpers.models.sklearn helpers.stores.folder
     helpers.models.torch
@@ -30,7 +30,7 @@ STOREYS = """
     helpers.tools.outputs helpers.tools.book
 """
 STOREY = {name: height for height, line in enumerate(STOREYS.split("\n")) for name in line.split()}
-GAMES = ("games", "simulate", "sources", "features", "bracket", "scoring", "baselines")
+GAMES = ("games", "simulate", "sources", "features", "bracket", "scoring", "baselines", "monitoring")
 DOMAIN = {f"helpers.{name}" for name in GAMES}
 
 

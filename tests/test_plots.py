@@ -56,6 +56,25 @@ def test_scores_stand_with_the_best_at_the_top():
     assert axes.get_title() == "A title"
 
 
+def rings(axes) -> list[tuple[float, float]]:
+    """Where the alarms are."""
+    lines = [line for line in axes.lines if line.get_markersize() == plots.RING["ms"]]
+    return [tuple(point) for line in lines for point in line.get_xydata()]
+
+
+def test_an_alarm_has_a_ring_and_what_moved_most_stands_at_the_top():
+    scores = WATCHED.assign(brier=[0.17, 0.3, 0.17] * 2, alarm=[False, True, False] + [False] * 3)
+    drifts = DRIFTS.assign(statistic=np.linspace(0.3, 0, len(DRIFTS))).sample(frac=1, random_state=1)
+    earlier = drifts.assign(Season=2020, alarm=True)
+    drifts = pd.concat([drifts.assign(alarm=drifts["statistic"] == 0.3), earlier])
+    above, below = plots.watched(scores, drifts)
+    assert rings(above) == [(2020 - 0.12, 0.3)]
+    assert rings(below) == [(0.3, 23)]
+    labels = [label.get_text() for label in below.get_yticklabels()]
+    assert (labels[0], labels[-1]) == ("Seed", "FGM3 against 0")
+    assert {"How far each feature moved, 2021", "alarm", "men", "women"} <= texts(above)
+
+
 def test_the_map_colours_the_steps_of_a_notebook_and_knows_no_others():
     axes = plots.registry_map("run", "version")
     assert set(plots.MAP) <= texts(axes)
@@ -85,12 +104,17 @@ STEPS = ["data", "run", "candidate", "version", "decision", "decision", "alias"]
 FACTS = "against version 1: better over 1,072 games: -0.0012 (-0.0023 to -0.0001)"
 LINEAGE = pd.DataFrame({"step": STEPS, "name": "march-madness-linear version 12", "facts": [*[FACTS] * 6, ""]})
 LONG = "42 box-score features, logistic regression"
+FEATURES = [f"FGM3_against {number}" for number in range(23)]
 SCORES = pd.DataFrame({"all": [0.2, 0.1], "low": [0.19, 0.09], "high": [0.21, 0.11]}, index=[LONG, "always 0.5"])
 DIFFERENCES = BOARD.assign(difference=0.0, low=-0.1, high=0.1)
 BINS = pd.DataFrame({"predicted": [0.2], "observed": [0.3], "games": [40], "low": [0.1], "high": [0.4]})
 CHANCES = [1, 0.5, 0.25, 0.12, 0.06, 0.03, 0.01]
 ROUNDS = ["round of 64", "round of 32", "sweet 16", "elite 8", "final 4", "final", "winner"]
 STAGES = pd.DataFrame([CHANCES] * 16, columns=ROUNDS, index=["Harlminster College"] * 16)
+LEAGUES_OF_THREE = pd.DataFrame({"Season": [2019, 2020, 2021] * 2, "League": [*"MMMWWW"]})
+WATCHED = LEAGUES_OF_THREE.assign(brier=0.17, low=0.1, high=0.2, alarm=False)
+ROWS = [(league, feature) for league in "MW" for feature in (*FEATURES, "Seed")]
+DRIFTS = pd.DataFrame(ROWS, columns=["League", "feature"]).assign(Season=2021, statistic=0.1, limit=0.15, alarm=False)
 
 
 def sixteen(games) -> pd.DataFrame:
@@ -121,6 +145,7 @@ FIGURES = {
     "paired_bootstrap": lambda games: plots.paired_bootstrap(
         pd.DataFrame({"winner": [0.1, 0.4], "rival": [0.2, 0.3]}), np.linspace(-0.1, 0.1, 50), (-0.09, 0.09)
     )[0],
+    "watched": lambda games: plots.watched(WATCHED, DRIFTS)[0],
     "what_if": lambda games: plots.what_if(
         np.arange(3), np.array([0.1, 0.5, 0.9]), "Margin", "Harlminster College", "Grenthwaite A&M"
     ),
