@@ -81,9 +81,7 @@ def _candidate_steps(version: ModelVersion) -> list[Step]:
 
 
 def _version_step(step: str, version: ModelVersion) -> Step:
-    facts = f"trial {version.tags.get('trial', 'unknown')}"
-    if step == "version":
-        facts = f"files with the digest {version.tags.get('digest', 'unknown')[:12]}"
+    facts = version.description or "" if step == "version" else f"trial {version.tags.get('trial', 'unknown')}"
     return step, f"{version.name} version {version.version}", facts, version.creation_timestamp
 
 

@@ -60,11 +60,11 @@ def test_a_season_has_its_score_and_the_range_of_luck(unseen):
 
 def test_the_range_holds_what_it_says_where_that_can_be_counted():
     """Of 30 games with a chance of 0.9, the score is 0.01, and 0.8 / 30 more for each that is lost."""
-    lost = {n: pd.DataFrame({"League": "M", "Season": 2020, OUTCOME: [0] * n + [1] * (30 - n)}) for n in (7, 9)}
+    lost = {n: pd.DataFrame({"League": "M", "Season": 2020, OUTCOME: [0] * n + [1] * (30 - n)}) for n in (9, 10)}
     scores = {n: season_scores(np.full(30, 0.9), games, seed=1).iloc[0] for n, games in lost.items()}
-    ends = 0.01 + 0.8 / 30 * binom(30, 0.1).ppf([0.005, 0.995])
-    assert scores[7][["low", "high"]].tolist() == pytest.approx(ends)
-    assert [scores[7]["alarm"], scores[9]["alarm"]] == [False, True]
+    ends = 0.01 + 0.8 / 30 * binom(30, 0.1).ppf([0.0005, 0.9995])
+    assert scores[9][["low", "high"]].tolist() == pytest.approx(ends)
+    assert [scores[9]["alarm"], scores[10]["alarm"]] == [False, True]
 
 
 def test_favourites_that_lose_are_seen_and_those_that_always_win_are_no_alarm(unseen):

@@ -67,16 +67,16 @@ def test_the_chain_leaves_nine_scored_candidates_and_a_champion(chains):
     assert [held["grid"].count(name) for name in CANDIDATES] == [3, 3, 3]
     assert held["scored"]
     assert 0 < held["test_brier"] < 1
-    assert held["products"] == [1, 2, 3, 4]  # the grid's best, that trained further, the challenger, the worst
+    assert held["products"] == [1, 2, 3, 4, 5]  # the grid's best, that trained further, the challenger, the worst, the refit
     first, *gated, forced, back = held["moves"]
     assert first == ["", "1", "by hand"]
     assert gated in ([], [["1", "3", "gate"]])
     champion = "3" if gated else "1"
     assert [forced, back] == [[champion, "4", "forced"], ["4", champion, "rolled back"]]
-    assert held["aliases"] == {"champion": int(champion), "challenger": 3, "previous": 4}
+    assert held["aliases"] == {"champion": int(champion), "challenger": 3, "previous": 4, "forecast": 5}
     others = 7 + 1 + 1 + 5 + 2  # regressions, held back, PyTorch, random draws, guided beyond the three they share
     assert len(held["candidates"]) == 9 + others
-    assert held["runs"] - len(held["candidates"]) - 1 in range(3)  # the further training, and what was given up
+    assert held["runs"] - len(held["candidates"]) - 2 in range(3)  # further training and refit, and what was given up
 
 
 def test_the_chain_on_a_used_store_changes_nothing(chains):
