@@ -42,7 +42,8 @@ def stale(data: str) -> pd.DataFrame:
 def delete(rows: pd.DataFrame) -> pd.DataFrame:
     """Delete the versions that rows name by model and version, with their files, but for what must stay.
 
-    Each is looked at again before it goes, by the rules of stale. The version goes first, then its run, its logged
+    Each is looked at again before it goes: what stale says must stay does, and the rest goes, whatever games it was
+    made for. The version goes first, then its run, its logged
     model, and the files of both, unless another version has the same run. A call whose process dies is finished by the
     next one that names the version, as stale does. One row per version: model, version, outcome (deleted, kept, gone)
     and reason: why it was kept, or why its files were.
@@ -136,8 +137,8 @@ def _started_from(trial: str) -> list[ModelVersion]:
 
 def _begun(name: str) -> dict[int, str]:
     """The versions of a registered model that delete has begun with, by their numbers, and their runs."""
-    tags = _registered(name).tags
-    return {int(tag.removeprefix(BEGUN)): run_id for tag, run_id in tags.items() if tag.startswith(BEGUN)}
+    marks = {tag.removeprefix(BEGUN): run for tag, run in _registered(name).tags.items() if tag.startswith(BEGUN)}
+    return {int(number): run_id for number, run_id in marks.items() if number.isdecimal()}
 
 
 def _registered(name: str) -> RegisteredModel:
