@@ -67,7 +67,7 @@ def test_the_chain_leaves_nine_scored_candidates_and_a_champion(chains):
     assert [held["grid"].count(name) for name in CANDIDATES] == [3, 3, 3]
     assert held["scored"]
     assert 0 < held["test_brier"] < 1
-    assert held["products"] == [1, 2, 3, 4, 5]  # the grid's best, that trained further, the challenger, the worst, the refit
+    assert held["products"] == [1, 2, 3, 4, 5]  # grid's best, trained further, challenger, worst, refit
     first, *gated, forced, back = held["moves"]
     assert first == ["", "1", "by hand"]
     assert gated in ([], [["1", "3", "gate"]])
