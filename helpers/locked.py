@@ -14,8 +14,8 @@ def with_hashes(requirements: Path, lock: Path) -> tuple[list[str], str]:
     """All that a model's requirements need, as lines of a requirements file with hashes, and "".
 
     The hashes are those of the lock file, whose markers stay, so that they hold on its other platforms too. Where this
-    environment is not the one that is locked, the lines are exact versions without hashes, and a sentence says so: pip
-    takes hashes for all packages or for none.
+    environment is not the one that is locked, or the lock file is not there, the lines are exact versions without
+    hashes, and a sentence says so: pip takes hashes for all packages or for none.
     """
     own = {canonicalize_name(Requirement(line).name): line for line in requirements.read_text().split()}
     needed, lines = _needed(own.values()), _lines(lock)
@@ -34,7 +34,8 @@ def with_hashes(requirements: Path, lock: Path) -> tuple[list[str], str]:
 def _lines(lock: Path) -> dict[str, list[str]]:
     """The requirements of a lock file by their package, each with its hashes: a package may have one a platform."""
     lines: dict[str, list[str]] = {}
-    for line in re.findall(r"(?m)^\w.*(?:\n[ \t]+.*)*", lock.read_text()):
+    text = lock.read_text() if lock.exists() else ""
+    for line in re.findall(r"(?m)^\w.*(?:\n[ \t]+.*)*", text):
         lines.setdefault(canonicalize_name(_read(line).name), []).append(line)
     return lines
 

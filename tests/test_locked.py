@@ -26,6 +26,8 @@ def test_what_the_lock_does_not_hold_as_installed_takes_the_hashes_from_all(tmp_
         assert lines == [pin("threadpoolctl")]
         assert said.startswith("The requirements have no hashes: requirements.lock does not hold what is installed")
         assert "of threadpoolctl. " in said
+    lock.unlink()
+    assert locked.with_hashes(wanted, lock) == (lines, said)
     lock.write_text(f"{pin('threadpoolctl')} --hash=sha256:00\n")
     assert locked.with_hashes(wanted, lock) == ([f"{pin('threadpoolctl')} --hash=sha256:00"], "")
 
