@@ -3,13 +3,16 @@
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from threading import Event
 
 import numpy as np
 import psutil
 import pytest
 import requests
+from jupyter_client import BlockingKernelClient, KernelManager
 
 from helpers.serving import Service
 from tests.conftest import ROOT
@@ -67,3 +70,34 @@ def test_nothing_is_left_when_whoever_started_it_is_killed(models):
         requests.get(f"{url}/health", timeout=5)
     process.stdin.close()
     process.stdout.close()
+
+
+def test_nothing_is_left_when_a_notebooks_kernel_is_killed_between_two_cells(models):
+    kernel, said = KernelManager(), []
+    kernel.start_kernel(cwd=ROOT)
+    with closing_channels(kernel) as client:
+        for cell in (
+            "from pathlib import Path; from helpers.serving import Service; service = Service()",
+            f"service.serve(Path({str(models[0][0])!r}))",
+            "print(service.url, service.process_id)",
+        ):
+            client.execute_interactive(cell, timeout=120, output_hook=lambda message: said.append(message["content"]))
+        url, number = "".join(one.get("text", "") for one in said).split()
+        server = psutil.Process(int(number))
+        assert requests.get(f"{url}/health", timeout=10).status_code == 200
+        psutil.Process(kernel.provisioner.pid).kill()
+        server.wait(timeout=30)
+        with pytest.raises(requests.ConnectionError):
+            requests.get(f"{url}/health", timeout=5)
+    kernel.shutdown_kernel(now=True)
+
+
+@contextmanager
+def closing_channels(kernel: KernelManager) -> Iterator[BlockingKernelClient]:
+    client = kernel.blocking_client()
+    client.start_channels()
+    try:
+        client.wait_for_ready(timeout=60)
+        yield client
+    finally:
+        client.stop_channels()
