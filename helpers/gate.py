@@ -51,7 +51,7 @@ def examine(challenger: ModelVersion, champion: ModelVersion, split: Split, marg
         checks["games"], walks = _walks(challenger, champion, split)
         if walks:
             numbers = {**_differences(*walks, seed), "margin": margin}
-            checks["score"] = _not_better(numbers, _is_simpler(challenger, champion))
+            checks["score"] = _not_better(numbers, challenger, champion)
     wrong = "; ".join(filter(None, checks.values()))
     return Decision(not wrong, wrong or _praise(numbers), str(champion.version), checks, numbers)
 
@@ -220,7 +220,10 @@ def _is_simpler(challenger: ModelVersion, champion: ModelVersion) -> bool:
     return one < other
 
 
-def _not_better(numbers: dict[str, float], is_simpler: bool) -> str:
+def _not_better(numbers: dict[str, float], challenger: ModelVersion, champion: ModelVersion) -> str:
+    if (challenger.name, challenger.version) == (champion.name, champion.version):
+        return "it is the champion itself"
+    is_simpler = _is_simpler(challenger, champion)
     if numbers["high"] < 0 or (is_simpler and numbers["high"] <= numbers["margin"]):
         return ""
     if numbers["low"] > 0:

@@ -56,6 +56,11 @@ def test_a_worse_one_is_refused(candidates, split):
     assert decision.reason.startswith("it is worse: +0.")
 
 
+def test_the_champion_does_not_pass_against_itself(candidates, split):
+    decision = examine(candidates["good"], candidates["good"], split)
+    assert (decision.passes, decision.reason) == (False, "it is the champion itself")
+
+
 def test_a_simpler_one_passes_where_it_is_not_worse_by_more_than_the_margin(candidates, split):
     decision = examine(candidates["good"], candidates["larger"], split, margin=0.05)
     assert decision.passes
