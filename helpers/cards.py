@@ -17,11 +17,10 @@ from helpers import forward, promotion, records, registry
 from helpers.features import OUTCOME
 from helpers.games import LEAGUES
 from helpers.scoring import reliability, score_table
-from helpers.stores.hosted import Client, alias_uri
+from helpers.stores.hosted import alias_uri
 from helpers.trials import model_names, product_name
 
 FILE = "model_card.md"
-ALIASES = ("champion", "challenger", "previous")
 SCORES = ("val_brier", "forward_brier", "test_brier")
 SETS = {"validation": records.PREDICTIONS, "walk-forward": forward.file_of("forward_brier")}
 
@@ -37,7 +36,7 @@ def lineage(version: ModelVersion) -> pd.DataFrame:
     if version.name not in model_names():
         steps.append(_version_step("version", version))
     steps += [*_gate_steps(version), *(_moves(str(version.version)) if is_product else [])]
-    steps.append(("alias", ", ".join(_aliases(version)) or "none", "", None))
+    steps.append(("alias", ", ".join(promotion.aliases_of(version)) or "none", "", None))
     table = pd.DataFrame(steps, columns=["step", "name", "facts", "when"])
     return table.assign(when=pd.to_datetime(table["when"], unit="ms", utc=True))
 
@@ -105,15 +104,6 @@ def _moves(number: str) -> list[Step]:
     return steps
 
 
-def _aliases(version: ModelVersion) -> list[str]:
-    """Those that point to a version now; where a service has none, those that helpers move."""
-    own = set(Client().get_model_version(version.name, version.version).aliases)
-    if version.name == product_name():
-        holders = {alias: promotion.holder(alias) for alias in ALIASES}
-        own |= {alias for alias, held in holders.items() if held and str(held.version) == str(version.version)}
-    return sorted(own)
-
-
 @dataclass(frozen=True)
 class _Subject:
     """All that a card is made from."""
@@ -159,7 +149,7 @@ def _look_up(version: ModelVersion) -> _Subject:
         wanted = model.get_input_schema().input_names()
         example = pd.DataFrame(np.asarray(model.load_input_example(str(folder))), columns=wanted)
         requirements = Path(folder, "requirements.txt").read_text().strip()
-    return _Subject(version, run, _aliases(version), model, example, requirements, _kept_games(run))
+    return _Subject(version, run, promotion.aliases_of(version), model, example, requirements, _kept_games(run))
 
 
 def _kept_games(run: Run | None) -> dict[str, pd.DataFrame]:

@@ -21,8 +21,8 @@ from helpers.trials import experiment_name
 
 SUMS, LINEAGE, GAMES, REQUIREMENTS = "SHA256SUMS", "lineage.json", "games.csv", "requirements.txt"
 ANSWER = "Prediction"  # the column of GAMES beside the features
-ALIASES = ("champion", "challenger", "previous")
-KEPT_TAGS = ("gate", "from_")  # what a version's tags begin with that go along: its decision, and where it was before
+KEPT_TAGS = ("gate", "from_")  # what a version's tags begin with that LINEAGE keeps: its decision, where it was before
+UNSAID = ("season_", "drift_")  # how metrics begin that say nothing without their season
 
 
 def pack(version: ModelVersion, folder: Path, games: pd.DataFrame, lock: Path) -> str:
@@ -32,7 +32,7 @@ def pack(version: ModelVersion, folder: Path, games: pd.DataFrame, lock: Path) -
     lock file with hashes that this environment was installed from; games.csv, some games' features with this model's
     answers; lineage.json, where it comes from; and last SHA256SUMS over all of them, for sha256sum -c. model/ is what
     was registered, but for its MLmodel, which does not say any more where in this store it lay. The sums tell what was
-    damaged, and not who wrote them: for that, send the digest in lineage.json another way.
+    damaged, and not who wrote them: for that, send the SHA-256 of SHA256SUMS another way, to be compared before unpack.
 
     Raises ValueError where the folder is not empty or the games are too few to tell two models apart, and RuntimeError
     as registry.fetch, or where the version does not count.
@@ -78,13 +78,9 @@ def _lineage(version: ModelVersion, run: Run) -> dict[str, object]:
         "params": {name: made_of.get(name, value) for name, value in run.data.params.items()},  # numbers as such
         "scores": run.data.metrics,
         "tags": {tag: value for tag, value in version.tags.items() if tag.startswith(KEPT_TAGS)},
-        "aliases": [alias for alias in ALIASES if _is_same(promotion.holder(alias), version)],
+        "aliases": promotion.aliases_of(version),
         "store": mlflow.get_tracking_uri().partition(":")[0],
     }
-
-
-def _is_same(held: ModelVersion | None, version: ModelVersion) -> bool:
-    return held is not None and (held.name, str(held.version)) == (version.name, str(version.version))
 
 
 def _sums(folder: Path) -> dict[str, str]:
@@ -102,6 +98,8 @@ def unpack(folder: Path, name: str) -> ModelVersion:
     the file, where the folder is not as it was packed, before anything of it is loaded; where the model does not load,
     or answer as it did; or when another process is at it.
     """
+    if not folder.is_dir():
+        raise RuntimeError(f"There is no folder {folder}: give the one that was packed.")
     with tempfile.TemporaryDirectory() as place:
         # What is checked is what is used; Python leaves a __pycache__ beside a pyfunc that was loaded from the folder.
         copy = Path(shutil.copytree(folder, Path(place) / "copy", ignore=shutil.ignore_patterns("__pycache__")))
@@ -118,7 +116,7 @@ def _refuse_what_was_changed(copy: Path, folder: Path) -> None:
         raise RuntimeError(f"{folder} has no {SUMS}: it was not packed to the end, or is no packed model.")
     listed = {path: total for total, path in re.findall(r"(?m)^(\w{64})  (.+)$", (copy / SUMS).read_text())}
     there = _sums(copy)
-    wrong = [f"{path} is missing" for path in listed if path not in there]
+    wrong = [f"{path} is missing" for path in {**listed, LINEAGE: ""} if path not in there]
     wrong += [f"{path} was added" for path in there if path not in listed]
     wrong += [f"{path} was changed" for path in there if there[path] != listed.get(path, there[path])]
     if not wrong and registry.digest(copy / "model") != json.loads((copy / LINEAGE).read_text())["files"]:
@@ -160,6 +158,7 @@ def _answering(model: Path, games: pd.DataFrame) -> FittedModel:
 def _tags(lineage: dict) -> dict[str, str]:
     """Where a version comes from, as its tags; without empty ones, which some services do not take."""
     said = {fact: lineage[fact] for fact in ("model", "version", "run", "trial", "digest", "data")}
-    said |= {score: f"{value:.6f}" for score, value in lineage["scores"].items()}
+    scores = {name: value for name, value in lineage["scores"].items() if not name.startswith(UNSAID)}
+    said |= {name: f"{value:.6f}" for name, value in scores.items()}
     said["aliases"] = ", ".join(lineage["aliases"])
     return {f"from_{fact}": value for fact, value in said.items() if value}

@@ -17,7 +17,7 @@ def with_hashes(requirements: Path, lock: Path) -> tuple[list[str], str]:
     environment is not the one that is locked, or the lock file is not there, the lines are exact versions without
     hashes, and a sentence says so: pip takes hashes for all packages or for none.
     """
-    own = {canonicalize_name(Requirement(line).name): line for line in requirements.read_text().split()}
+    own = {canonicalize_name(Requirement(line).name): line for line in requirements.read_text().splitlines()}
     needed, lines = _needed(own.values()), _lines(lock)
     installed = {name: found for name in needed if (found := _installed(name))}
     others = [name for name, line in own.items() if not _read(line).specifier.contains(installed.get(name, "0"))]

@@ -18,6 +18,7 @@ from helpers.trials import PROMOTIONS, experiment_name, product_name
 
 PATIENCE_SECONDS = 60  # for another process that moves the champion; a move takes about one
 NOBODY = "nobody"  # where there is no version; some services take no empty tags
+ALIASES = ("champion", "challenger", "previous", "forecast")  # those of the product that the notebooks move
 FACTS = ["how", "from", "to", "model", "trial", "digest", "data", "reason"]  # a record's tags
 
 
@@ -107,6 +108,14 @@ def holder(alias: str) -> ModelVersion | None:
         if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise
         return None
+
+
+def aliases_of(version: ModelVersion) -> list[str]:
+    """The aliases that point to a version now; where a service has none, those of ALIASES."""
+    own = set(Client().get_model_version(version.name, version.version).aliases)
+    if version.name == product_name():
+        own |= {alias for alias in ALIASES if _number(holder(alias)) == _number(version)}
+    return sorted(own)
 
 
 def _number(version: ModelVersion | None) -> str:
@@ -218,7 +227,7 @@ def champion_at(when: datetime) -> pd.Series | None:
 def gated_champion() -> ModelVersion | None:
     """The champion, as it stands, if it came through the gate, or in the place of one that did; otherwise None."""
     moves, champion = history(), holder("champion")
-    return champion if _number(champion) in set(moves.loc[moves["how"].isin(["gate", "new season"]), "to"]) else None
+    return champion if _number(champion) in set(moves.loc[moves["how"].isin(["gate", "renewed"]), "to"]) else None
 
 
 def moved_by_hand() -> str:

@@ -43,10 +43,9 @@ def delete(rows: pd.DataFrame) -> pd.DataFrame:
     """Delete the versions that rows name by model and version, with their files, but for what must stay.
 
     Each is looked at again before it goes: what stale says must stay does, and the rest goes, whatever games it was
-    made for. The version goes first, then its run, its logged
-    model, and the files of both, unless another version has the same run. A call whose process dies is finished by the
-    next one that names the version, as stale does. One row per version: model, version, outcome (deleted, kept, gone)
-    and reason: why it was kept, or why its files were.
+    made for. The version goes first, then its run, its logged model, and the files of both, unless another version has
+    the same run. A call whose process dies is finished by the next one that names the version, as stale does. One row
+    per version: model, version, outcome (deleted, kept, gone) and reason: why it was kept, or why its files were.
     """
     named = rows[["model", "version"]].itertuples(index=False, name=None)
     results = [(name, number, *_delete(name, int(number))) for name, number in named]
@@ -104,6 +103,8 @@ def _needed(version: ModelVersion, facts: _Facts) -> str:
         return "it is or was champion"
     if _key(version) in facts.pointed:
         return "an alias points to it"
+    if "refit_of" in version.tags:
+        return "it is a refit, and its run may hold a forecast"
     if "gate" in version.tags or (version.description or "").startswith(CHALLENGER):
         return "it is or was challenger"
     if version.name != product_name() and {version.run_id, trial} & facts.copied:

@@ -242,6 +242,13 @@ def test_a_folder_that_was_not_packed_to_the_end_is_refused(packed, there):
     refused(packed, "has no SHA256SUMS: it was not packed to the end")
 
 
+def test_a_folder_that_is_not_there_or_lacks_its_lineage_is_refused(packed, there):
+    refused(packed / "elsewhere", "There is no folder .*elsewhere: give the one that was packed")
+    (packed / "lineage.json").unlink()
+    sum_again(packed)
+    refused(packed, r"\(lineage.json is missing\)")
+
+
 def test_another_model_is_refused_though_the_sums_were_made_anew(packed, there):
     with (packed / "model" / "conda.yaml").open("a") as file:
         file.write("# more\n")

@@ -50,7 +50,7 @@ def test_a_champion_from_the_gate_is_renewed_for_a_new_season(store, spring, spl
     assert registry.trial_of(renewed) == replace(registry.trial_of(old), data=fingerprint(split))
     move = promotion.history().iloc[-1]
     newest = split.test[split.test["Season"] == 2020]
-    assert (move["how"], move["from"], move["season"], move["games"]) == ("new season", "1", 2020, len(newest))
+    assert (move["how"], move["from"], move["season"], move["games"]) == ("renewed", "1", 2020, len(newest))
     assert move["season_brier"] == brier_score(newest[OUTCOME], registry.load(old).predict(newest))
     assert leaderboard(fingerprint(split))["trial"].tolist() == [renewed.tags["trial"]]
 
@@ -69,7 +69,7 @@ def test_one_that_was_renewed_is_renewed_again(store, table, spring, split):
     champion_of(earlier)
     assert seasons.keep_champion(spring)
     assert seasons.keep_champion(split)
-    assert promotion.history()["how"].tolist() == ["gate", "new season", "new season"]
+    assert promotion.history()["how"].tolist() == ["gate", "renewed", "renewed"]
     assert registry.trial_of(promotion.holder("champion")).data == fingerprint(split)
 
 
@@ -111,6 +111,7 @@ def test_a_refit_keeps_the_champions_choices_and_learns_from_every_game(store, t
     champion = champion_of(split, made_of)
     refitted = seasons.refit(champion, table)
     assert refitted.name == product_name()
+    assert Client().get_model_version(refitted.name, refitted.version).tags["refit_of"] == str(champion.version)
     assert seasons.refit(champion, table).version == refitted.version
     trial, chosen = registry.trial_of(refitted), dict(registry.trial_of(champion).parameters)
     if "epochs" in chosen:

@@ -139,6 +139,13 @@ def test_what_is_listed_goes_with_its_files_and_the_rest_stays(place):
             registry.load(version)
 
 
+def test_a_refit_stays_because_a_forecast_may_lie_with_its_run(place):
+    Client().set_model_version_tag(product_name(), "5", "refit_of", "1")
+    assert keys(tidy.stale("new")) == FIRST - {(product_name(), 5)}
+    done = tidy.delete(copy_of("worst")).iloc[0]
+    assert (done["outcome"], done["reason"]) == ("kept", "it is a refit, and its run may hold a forecast")
+
+
 REASONS = {
     "champion": "it is or was champion",
     "former": "it is or was champion",

@@ -61,7 +61,7 @@ def test_the_champion_of_the_gate_is_renewed_each_spring_and_met_by_a_challenger
     hows = [how for *_, how in moves]
     assert hows[:4] == ["by hand", "gate", "forced", "rolled back"]
     rest = [how for how in hows[4:] if how != "gate"]
-    assert rest == ["new season"] * (len(YEARS) - 1)
+    assert rest == ["renewed"] * (len(YEARS) - 1)
     assert [move[0] for move in moves[1:]] == [move[1] for move in moves[:-1]]  # each begins where the last one ended
     for *_, left in springs:
         assert left["decision"].numbers["games"] > 0
@@ -78,7 +78,7 @@ def test_every_year_has_its_champion_its_own_candidates_and_its_forecast(springs
         assert registry.trial_of(champion).data == data
         assert set(left["forecast"]["ID"].str[:4]) == {str(year)}
         assert left["finished"]["Season"].max() == year - 1
-    renewals = history[history["how"] == "new season"]
+    renewals = history[history["how"] == "renewed"]
     assert renewals["season"].tolist() == list(YEARS[1:])
     assert renewals["season_brier"].between(0.05, 0.4).all()
 
