@@ -70,7 +70,9 @@ def test_a_simpler_one_passes_where_it_is_not_worse_by_more_than_the_margin(cand
 
 
 def test_an_equal_one_that_is_no_simpler_is_refused(candidates, split):
-    decision = examine(candidates["good"], candidates["good"], split, margin=0.05)
+    good, client = candidates["good"], Client()
+    equal = client.copy_model_version(f"models:/{good.name}/{good.version}", product_name())
+    decision = examine(client.get_model_version(equal.name, equal.version), good, split, margin=0.05)
     assert not decision.passes
     assert decision.reason.startswith("it is not clearly better: +0.0000")
 

@@ -255,5 +255,5 @@ def test_one_league_from_csv_files_runs_through_the_same_notebooks(tmp_path):
     execute.execute_notebooks(tmp_path / "build", given)
     held = contents(str(tmp_path / "store"))
     assert len(held["grid"]) == 3 * len(rates)
-    assert held["products"] == [1, 2, 3, 4]  # the grid's best, that trained further, the challenger, the worst
-    assert held["aliases"] == {"champion": held["champion"][0], "challenger": 3, "previous": 4}
+    assert held["products"] == [1, 2, 3, 4, 5]  # grid's best, trained further, challenger, worst, refit
+    assert held["aliases"] == {"champion": held["champion"][0], "challenger": 3, "previous": 4, "forecast": 5}
