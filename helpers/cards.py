@@ -23,6 +23,28 @@ from helpers.trials import model_names, product_name
 FILE = "model_card.md"
 SCORES = ("val_brier", "forward_brier", "test_brier")
 SETS = {"validation": records.PREDICTIONS, "walk-forward": forward.file_of("forward_brier")}
+INTENDED_USE = (
+    "The chance, from 0 to 1, that the first of two teams beats the second in a game of the NCAA tournament, "
+    "men's or women's, from what both did in the regular season before it. For people who learn, compare models or "
+    "fill in a bracket. Not for games of the regular season, other leagues or games under way, on which nobody "
+    "has tried it, nor for betting."
+)
+METRICS = (
+    "The Brier score, the mean squared difference between the chance and the outcome: 0 is perfect, 0.25 is what "
+    "0.5 for every game gets, lower is better. Its 95 % interval is a bootstrap over games. Calibration: in how "
+    "many of the games with about the same chance the first team won."
+)
+ETHICS = (
+    "It is made from results of teams and holds nothing about persons. Its chances look exact and are not: who "
+    "shows one should show with it how far it may be off."
+)
+CAVEATS = (
+    "A season has few games, and luck decides many of them: scores of single seasons move far more than models "
+    "differ. The candidate with the best score was chosen for it, so its score flatters it a little. Basketball "
+    "changes: watch the score season by season, and make a new candidate when the games of a season are there. "
+    "This card says what was known when it was written; aliases and decisions may have moved since.\n\n"
+    "The headings of this card are those of M. Mitchell and others, Model Cards for Model Reporting (2019)."
+)
 
 
 def lineage(version: ModelVersion) -> pd.DataFrame:
@@ -31,12 +53,16 @@ def lineage(version: ModelVersion) -> pd.DataFrame:
     One row per step: step (data, run, candidate, version, decision, alias), name, facts in words, and when (UTC, NaT
     where nobody kept it). There are as many decisions as the gate and the record of champions know of the version.
     """
-    run, is_product = registry.run_of(version), version.name == product_name()
+    return _lineage(version, registry.run_of(version), promotion.aliases_of(version))
+
+
+def _lineage(version: ModelVersion, run: Run | None, aliases: list[str]) -> pd.DataFrame:
+    is_product = version.name == product_name()
     steps = [_data_step(version, run), _run_step(run), *_candidate_steps(version)]
     if version.name not in model_names():
         steps.append(_version_step("version", version))
     steps += [*_gate_steps(version), *(_moves(str(version.version)) if is_product else [])]
-    steps.append(("alias", ", ".join(promotion.aliases_of(version)) or "none", "", None))
+    steps.append(("alias", ", ".join(aliases) or "none", "", None))
     table = pd.DataFrame(steps, columns=["step", "name", "facts", "when"])
     return table.assign(when=pd.to_datetime(table["when"], unit="ms", utc=True))
 
@@ -136,7 +162,7 @@ def model_card(version: ModelVersion, seed: int) -> str:
     Source of the headings: M. Mitchell and others, Model Cards for Model Reporting, FAT* (2019).
     """
     subject = _look_up(mlflow.MlflowClient().get_model_version(version.name, version.version))
-    parts = {heading: write(subject, seed) for heading, write in SECTIONS.items()}
+    parts = {heading: text if isinstance(text, str) else text(subject, seed) for heading, text in SECTIONS.items()}
     title = f"# Model card: {version.name} version {version.version}\n"
     return "\n".join([title, *(f"## {heading}\n\n{text}\n" for heading, text in parts.items())])
 
@@ -175,7 +201,7 @@ def _details(subject: _Subject, seed: int) -> str:
         "SHA-256 of its files": version.tags.get("digest", "unknown"),
         "Described as": version.description or "nothing",
     }
-    steps = lineage(version)
+    steps = _lineage(version, subject.run, subject.aliases)
     when = steps["when"].dt.strftime("%Y-%m-%d %H:%M").fillna("")
     return "\n\n".join(
         [
@@ -207,16 +233,7 @@ def _how_to_load(subject: _Subject) -> str:
     )
 
 
-def _intended_use(*_: object) -> str:
-    return (
-        "The chance, from 0 to 1, that the first of two teams beats the second in a game of the NCAA tournament, "
-        "men's or women's, from what both did in the regular season before it. For people who learn, compare models or "
-        "fill in a bracket. Not for games of the regular season, other leagues or games under way, on which nobody "
-        "has tried it, nor for betting."
-    )
-
-
-def _factors(subject: _Subject, *_: object) -> str:
+def _factors(subject: _Subject, seed: int) -> str:
     leagues = {LEAGUES[league] for games in subject.games.values() for league in games["League"].unique()}
     if not leagues:
         return "The league, men or women, and the season; it has no score by them yet."
@@ -226,15 +243,7 @@ def _factors(subject: _Subject, *_: object) -> str:
     )
 
 
-def _metrics(*_: object) -> str:
-    return (
-        "The Brier score, the mean squared difference between the chance and the outcome: 0 is perfect, 0.25 is what "
-        "0.5 for every game gets, lower is better. Its 95 % interval is a bootstrap over games. Calibration: in how "
-        "many of the games with about the same chance the first team won."
-    )
-
-
-def _evaluation(subject: _Subject, *_: object) -> str:
+def _evaluation(subject: _Subject, seed: int) -> str:
     if not subject.games:
         return "Missing: its run keeps no predictions."
     said = {
@@ -254,7 +263,7 @@ def _seasons(games: pd.DataFrame) -> str:
     return ", ".join(f"{low} to {high}" if low < high else f"{low}" for low, high in spans.itertuples(index=False))
 
 
-def _training(subject: _Subject, *_: object) -> str:
+def _training(subject: _Subject, seed: int) -> str:
     made_of, games = _made_of(subject.version, subject.run), _training_games(subject.run)
     facts = {
         "Source": made_of.get("source", "missing, the run does not keep it"),
@@ -311,33 +320,16 @@ def _gate(version: ModelVersion) -> str:
     return f"{said} Its Brier score minus the other's: {', '.join(differences)}{margin}." if differences else said
 
 
-def _ethics(*_: object) -> str:
-    return (
-        "It is made from results of teams and holds nothing about persons. Its chances look exact and are not: who "
-        "shows one should show with it how far it may be off."
-    )
-
-
-def _caveats(*_: object) -> str:
-    return (
-        "A season has few games, and luck decides many of them: scores of single seasons move far more than models "
-        "differ. The candidate with the best score was chosen for it, so its score flatters it a little. Basketball "
-        "changes: watch the score season by season, and make a new candidate when the games of a season are there. "
-        "This card says what was known when it was written; aliases and decisions may have moved since.\n\n"
-        "The headings of this card are those of M. Mitchell and others, Model Cards for Model Reporting (2019)."
-    )
-
-
 SECTIONS = {
     "Model details": _details,
-    "Intended use": _intended_use,
+    "Intended use": INTENDED_USE,
     "Factors": _factors,
-    "Metrics": _metrics,
+    "Metrics": METRICS,
     "Evaluation data": _evaluation,
     "Training data": _training,
     "Quantitative analyses": _analyses,
-    "Ethical considerations": _ethics,
-    "Caveats and recommendations": _caveats,
+    "Ethical considerations": ETHICS,
+    "Caveats and recommendations": CAVEATS,
 }
 
 

@@ -16,11 +16,10 @@ from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.models import Model, infer_signature
 from mlflow.models.model import MLMODEL_FILE_NAME
-from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 
 from helpers import game_pyfunc
 from helpers.models.fitted import FittedModel
-from helpers.stores.hosted import Client, either, whole
+from helpers.stores.hosted import Client, either, if_there, whole
 from helpers.trials import Trial, make_trial, plain, product_name
 
 # What a model of each of MLflow's flavours is here: a module of helpers.models, and its class.
@@ -265,22 +264,12 @@ def run_of(version: ModelVersion) -> Run | None:
 
 def find_run(run_id: str) -> Run | None:
     """The run with this id, deleted or not, or None where the store has none."""
-    try:
-        return mlflow.get_run(run_id)
-    except mlflow.MlflowException as error:
-        if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
-            raise
-        return None
+    return if_there(lambda: mlflow.get_run(run_id))
 
 
 def version_of(name: str, number: str) -> ModelVersion | None:
     """The version of a registered model with this number, or None where the store has none."""
-    try:
-        return mlflow.MlflowClient().get_model_version(name, number)
-    except mlflow.MlflowException as error:
-        if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
-            raise
-        return None
+    return if_there(lambda: mlflow.MlflowClient().get_model_version(name, number))
 
 
 def logged_models(run: Run) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """Tidying up: the versions that nothing needs any more, listed, and on request deleted with their files."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from requests import HTTPError
 
 from helpers import promotion, registry
-from helpers.stores.hosted import UNKNOWN, either
+from helpers.stores.hosted import UNKNOWN, either, if_there
 from helpers.trials import experiment_names, model_names, plain, product_name
 
 BEGUN = "tidying_"  # and a version's number: a tag of its registered model, from before it goes until its files have
@@ -22,15 +22,15 @@ def stale(data: str) -> pd.DataFrame:
     """The versions that may go: candidates, and copies in the product, that are older than the last sweep.
 
     That is, those made for other games than those with this fingerprint, and before the first candidate for these.
-    What an alias points to stays, and so does what is or was champion, previous or challenger, what a version of the
-    product came from, and what another trial started from. A candidate whose only copy may go may itself go when that
-    is gone. What delete began and did not finish is listed first. One row per version: model, version, run_id, trial,
-    why. Nothing is deleted.
+    What an alias points to stays, and so does what is or was champion, previous or challenger, a refit, what a version
+    of the product came from, and what another trial started from. A candidate whose only copy may go may itself go when
+    that is gone. What delete began and did not finish is listed first. One row per version: model, version, run_id,
+    trial, why. Nothing is deleted.
     """
-    names = _names()
-    versions = [version for name in names for version in registry.search_versions(f"name = '{name}'")]
-    begun = {(name, number): run_id for name in names for number, run_id in _begun(name).items()}
-    facts = _facts(names, versions)
+    models = [_registered(name) for name in _names()]
+    versions = [version for name in _names() for version in registry.search_versions(f"name = '{name}'")]
+    begun = {(model.name, number): run_id for model in models for number, run_id in _begun(model).items()}
+    facts = _facts(models, versions)
     rows = [(*key, run_id, "", "its deletion was begun") for key, run_id in begun.items()]
     for version in _older(versions, data):
         if _key(version) not in begun and not _needed(version, facts):
@@ -82,9 +82,9 @@ class _Facts:
     starts: set[object]
 
 
-def _facts(names: Iterable[str], versions: Iterable[ModelVersion]) -> _Facts:
-    """Of the registered models of these names, as far as these versions tell."""
-    pointed = {(name, int(number)) for name in names for number in _registered(name).aliases.values()}
+def _facts(models: list[RegisteredModel], versions: list[ModelVersion]) -> _Facts:
+    """Of these registered models, as far as these versions tell."""
+    pointed = {(model.name, int(number)) for model in models for number in model.aliases.values()}
     # Where a service has no aliases, tags take their place, and one stays where an alias pointed before.
     marked = {_key(version) for version in versions if any(tag.startswith("alias_") for tag in version.tags)}
     products = [version for version in versions if version.name == product_name()]
@@ -122,7 +122,7 @@ def _refusal(version: ModelVersion) -> str:
     others = [other.name for other in related if other.name not in _names()]
     if others:
         return f"a version of {others[0]} came from its run"
-    facts = _facts([version.name], related + _started_from(version.tags.get("trial", "")))
+    facts = _facts([_registered(version.name)], related + _started_from(version.tags.get("trial", "")))
     run = registry.run_of(version)
     return _needed(version, facts) or ("its run is at work" if run and run.info.status == "RUNNING" else "")
 
@@ -136,38 +136,31 @@ def _started_from(trial: str) -> list[ModelVersion]:
     )
 
 
-def _begun(name: str) -> dict[int, str]:
+def _begun(model: RegisteredModel) -> dict[int, str]:
     """The versions of a registered model that delete has begun with, by their numbers, and their runs."""
-    marks = {tag.removeprefix(BEGUN): run for tag, run in _registered(name).tags.items() if tag.startswith(BEGUN)}
+    marks = {tag.removeprefix(BEGUN): run for tag, run in model.tags.items() if tag.startswith(BEGUN)}
     return {int(number): run_id for number, run_id in marks.items() if number.isdecimal()}
 
 
 def _registered(name: str) -> RegisteredModel:
     """A registered model, or an empty one where the store has none of that name."""
-    try:
-        return mlflow.MlflowClient().get_registered_model(name)
-    except mlflow.MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        return RegisteredModel(name)
+    return if_there(lambda: mlflow.MlflowClient().get_registered_model(name)) or RegisteredModel(name)
 
 
 def _delete(name: str, number: int) -> tuple[str, str]:
     """The outcome for one version, and its reason."""
     if name not in _names():
         return "kept", f"it is neither a candidate nor a version of {product_name()}"
-    client, version, begun = mlflow.MlflowClient(), registry.version_of(name, str(number)), _begun(name)
+    client, version, begun = mlflow.MlflowClient(), registry.version_of(name, str(number)), _begun(_registered(name))
     if version is None and number not in begun:
         return "gone", ""
     with promotion.turn() if version and name == product_name() else nullcontext():
         said = version and _refusal(version)
         if version and not said:
             client.set_registered_model_tag(name, f"{BEGUN}{number}", version.run_id or "none")
-            with _gone_is_fine():
-                client.delete_model_version(name, str(number))
+            if_there(lambda: client.delete_model_version(name, str(number)))  # another process may have been faster
     files = "" if said else _delete_run(version.run_id if version else begun[number])
-    with _gone_is_fine():
-        client.delete_registered_model_tag(name, f"{BEGUN}{number}")
+    if_there(lambda: client.delete_registered_model_tag(name, f"{BEGUN}{number}"))
     return ("kept", said) if said else ("deleted", files)
 
 
@@ -205,16 +198,6 @@ def _delete_files(owner: str, place: str) -> str:
     with _unable_is_fine():
         files.delete_artifacts()
     return "this store cannot delete files" if files.list_artifacts() else ""
-
-
-@contextmanager
-def _gone_is_fine() -> Iterator[None]:
-    """Another process may have deleted it meanwhile."""
-    try:
-        yield
-    except mlflow.MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
 
 
 @contextmanager

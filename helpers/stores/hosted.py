@@ -6,7 +6,12 @@ from typing import TypeVar
 
 import mlflow
 from mlflow.entities.model_registry import ModelVersion
-from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_ALREADY_EXISTS, ErrorCode
+from mlflow.protos.databricks_pb2 import (
+    INVALID_PARAMETER_VALUE,
+    RESOURCE_ALREADY_EXISTS,
+    RESOURCE_DOES_NOT_EXIST,
+    ErrorCode,
+)
 from mlflow.store.entities.paged_list import PagedList
 
 T = TypeVar("T")
@@ -33,6 +38,16 @@ def either(what: str, best: Callable[[], T], next_best: Callable[[], T]) -> T:
         given = next_best()
         _lacking.add((mlflow.get_tracking_uri(), what))
         return given
+
+
+def if_there(ask: Callable[[], T]) -> T | None:
+    """What ask gives, or None where the store in use has no such thing. Any other error is raised."""
+    try:
+        return ask()
+    except mlflow.MlflowException as error:
+        if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
+            raise
+        return None
 
 
 def lacks(what: str) -> bool:
