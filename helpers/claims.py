@@ -2,11 +2,12 @@
 
 import os
 import platform
+import random
 import re
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 import mlflow
@@ -18,19 +19,20 @@ from helpers.models.fitted import Pruned
 from helpers.trials import experiment_names, plain
 
 BEAT_SECONDS = 5
-DEAD_SECONDS = 30  # without a beat, for a run of another machine; clocks should agree to a few seconds
+DEAD_SECONDS = 30  # of ours without a new beat, for a run of another machine, whose clock may be wrong
 
 CLAIM = {"trial": "[A-Za-z0-9-]+", "owner": r".+ \d+ \d+", "heartbeat": r"\d+(\.\d+)?"}  # a claim's tags, as patterns
 
 _claimed: set[str] = set()  # the runs that this process is at work on
+_heard: dict[str, tuple[str, float]] = {}  # another machine's runs: the last beat, and when it was new to us
 
 
-def claim(experiment: str, trial: str, name: str) -> Run | None:
-    """A new run that holds a trial; or None if another living run holds it.
+def claim(experiment: str, trial: str, name: str, finished: Callable[[], object] = lambda: None) -> Run | None:
+    """A new run that holds a trial; or None if another living run holds it, or it is finished by now.
 
-    Of two that come at the same moment, the one that started first keeps the trial. held gives it up. The run is made
-    by the client: mlflow.start_run would go on with the run of MLFLOW_RUN_ID, whoever's it is. Raises LookupError when
-    there is no such experiment.
+    Of two that come at the same moment, each that sees the other gives way, for no clock could tell who was first: wait
+    and come again. held gives the trial up. The run is made by the client: mlflow.start_run would go on with the run
+    of MLFLOW_RUN_ID, whoever's it is. Raises LookupError when there is no such experiment.
     """
     home, client = mlflow.get_experiment_by_name(experiment), mlflow.MlflowClient()
     if home is None or home.lifecycle_stage != "active":
@@ -42,15 +44,20 @@ def claim(experiment: str, trial: str, name: str) -> Run | None:
     run_id = run.info.run_id
     _claimed.add(run_id)
     try:
-        first = living_runs(home.experiment_id, trial)[:1]
+        ours = living_runs(home.experiment_id, trial) == [run_id] and not finished()
     except BaseException:
         _give_up(run_id)
         raise
-    if first == [run_id]:
+    if ours:
         return run
     _give_up(run_id)
     client.delete_run(run_id)
     return None
+
+
+def wait() -> None:
+    """Give others time, half a second to one and a half: by chance and by no seed, or two would meet at every turn."""
+    time.sleep(random.SystemRandom().uniform(0.5, 1.5))
 
 
 def _give_up(run_id: str) -> None:
@@ -101,13 +108,12 @@ def heartbeat(run_id: str) -> Iterator[None]:
 
 
 def living_runs(experiment_id: str, trial: str) -> list[str]:
-    """The ids of an experiment's living runs that hold a trial, the first one first."""
+    """The ids of an experiment's living runs that hold a trial: one, or for a moment more."""
     runs = mlflow.search_runs(
         experiment_ids=[experiment_id],
         filter_string=f"attributes.status = 'RUNNING' and tags.trial = '{plain(trial)}'",
         output_format="list",
     )
-    runs.sort(key=lambda run: (run.info.start_time, run.info.run_id))
     return [run.info.run_id for run in runs if _is_a_claim(run) and _lives(run)]
 
 
@@ -133,7 +139,7 @@ def _is_a_claim(run: Run) -> bool:
 def _lives(run: Run) -> bool:
     machine, process, born = run.data.tags["owner"].rsplit(" ", 2)
     if machine != platform.node():
-        return time.time() - float(run.data.tags["heartbeat"]) < DEAD_SECONDS
+        return _beats(run)
     if f"{machine} {process} {born}" == _owner():
         return run.info.run_id in _claimed
     try:
@@ -141,6 +147,14 @@ def _lives(run: Run) -> bool:
         return abs(found.create_time() - float(born)) < 2 and found.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def _beats(run: Run) -> bool:
+    """Whether a run's heartbeat has changed within DEAD_SECONDS of our own clock; one that is new to us has."""
+    beat, now = run.data.tags["heartbeat"], time.monotonic()
+    if _heard.get(run.info.run_id, ("", 0))[0] != beat:
+        _heard[run.info.run_id] = beat, now
+    return now - _heard[run.info.run_id][1] < DEAD_SECONDS
 
 
 def _owner() -> str:

@@ -134,7 +134,7 @@ def turn() -> Iterator[str]:
     while (run := claims.claim(experiment_name(PROMOTIONS), "champion", "champion")) is None:
         if time.monotonic() > deadline:
             raise RuntimeError("Another process has been moving the champion for a minute; wait for it, or end it.")
-        time.sleep(0.2)
+        claims.wait()
     run_id = run.info.run_id
     with claims.held(run_id):
         _finish_others(run_id)

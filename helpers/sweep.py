@@ -86,7 +86,8 @@ def until_all_are_done(
             if deaths == 3:
                 raise RuntimeError("Three times a process died before it finished a trial; is memory short?") from error
         else:
-            time.sleep(1 if len(waiting) == left else 0)
+            if len(waiting) == left:
+                claims.wait()
 
 
 def _side_by_side(
@@ -120,14 +121,15 @@ def run_trial(trial: Trial, split: Split, name: str = "") -> ModelVersion:
     """The registered version of a trial: found where it has finished before, otherwise trained, logged, registered.
 
     It is one of the registered model of that name, by default the trial's own. Raises ValueError for a trial that
-    nothing can be trained with, RuntimeError when someone else is at work on it.
+    nothing can be trained with, RuntimeError when someone else is at work on it for longer than a dead one could be.
     """
     check(trial)
     take_hold()
-    name = name or trial.model
-    version = _find(trial, name) or _claim_and_train(trial, split, name)
-    if version is None:
-        raise RuntimeError(f"Another process is at work on {trial}; wait for it.")
+    name, deadline = name or trial.model, time.monotonic() + claims.DEAD_SECONDS + PATIENCE_SECONDS
+    while (version := _find(trial, name) or _claim_and_train(trial, split, name)) is None:
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"Another process is at work on {trial}; wait for it.")
+        claims.wait()
     return version
 
 
@@ -165,7 +167,9 @@ def _find(trial: Trial, name: str) -> ModelVersion | None:
 
 
 def _claim_and_train(trial: Trial, split: Split, name: str, watch: Watch | None = None) -> ModelVersion | None:
-    run = claims.claim(trial.experiment, trial.key, trial.label)
+    run = claims.claim(
+        trial.experiment, trial.key, trial.label, finished=lambda: registry.find_version(name, trial.key)
+    )
     if run is None:
         return None
     with claims.held(run.info.run_id):

@@ -199,6 +199,15 @@ def test_a_version_that_comes_and_loses_its_process_after_it_was_looked_for_stay
     whole(str(store), 1)
 
 
+def test_a_trial_that_somebody_finishes_between_our_look_and_our_claim_is_found(store, three, monkeypatch):
+    run_sweep(three[:1], SPLIT)
+    find, looks = registry.find_version, []
+    monkeypatch.setattr(registry, "find_version", lambda *names: find(*names) if looks else looks.append(names))
+    monkeypatch.setattr(keras, "train", None)
+    assert run_sweep(three[:1], SPLIT)["outcome"].tolist() == ["found"]
+    whole(str(store), 1)
+
+
 def test_a_claim_that_meets_an_error_is_given_up(store, three, monkeypatch):
     honest, calls = claims.living_runs, []
 

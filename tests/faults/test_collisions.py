@@ -16,7 +16,7 @@ from helpers.stores.store import use_store
 from helpers.sweep import run_sweep
 from tests.conftest import ROOT
 from tests.support.names import CANDIDATES
-from tests.support.work import SPLIT, trials, whole
+from tests.support.work import SPLIT, notes_of, trials, whole
 
 LOG_A_RUN = """
 import mlflow, sys
@@ -35,6 +35,14 @@ store, uri, name, process = sys.argv[1:]
 use_store(store)
 for number in range(50):
     registry.register(uri, name, {"trial": f"{process}-{number}"})
+"""
+ON_ANOTHER_MACHINE = """
+import platform, runpy, sys, time
+name, minutes = sys.argv.pop(1), float(sys.argv.pop(1))
+honest = time.time
+time.time = lambda: honest() + 60 * minutes
+platform.node = lambda: name
+runpy.run_module("tests.support.work", run_name="__main__", alter_sys=True)
 """
 
 
@@ -83,7 +91,17 @@ def test_two_sweeps_at_the_same_time_make_each_candidate_once(store):
     whole(str(store))
     found = mlflow.search_runs(experiment_names=CANDIDATES)
     assert found["status"].tolist() == ["FINISHED"] * 9  # neither closed a living run of the other
-    assert len((store.parent / "trained").read_text().split()) == 9
+    assert len(notes_of(str(store)).read_text().split()) == 9
+
+
+def test_machines_whose_clocks_are_twenty_minutes_apart_make_each_candidate_once(store):
+    machines = [start(ON_ANOTHER_MACHINE, f"machine{minutes}", minutes, store, "nine") for minutes in (-10, 10)]
+    assert errors_of(machines) == ["", ""]
+    whole(str(store))
+    found = mlflow.search_runs(experiment_names=CANDIDATES)
+    assert found["status"].tolist() == ["FINISHED"] * 9
+    assert set(found["tags.owner"].str.split().str[0]) == {"machine-10", "machine10"}
+    assert len(notes_of(str(store)).read_text().split()) == 9
 
 
 def test_eight_processes_register_fifty_versions_each(store):
