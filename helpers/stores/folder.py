@@ -32,16 +32,13 @@ def make_database(database: Path) -> str:
     Raises StoreError where another MLflow made the database, as this one may upgrade it unasked, and for good, and
     where Alembic is missing, as beside mlflow-skinny.
     """
-    import mlflow
-
     if not find_spec("alembic"):
         raise StoreError("A folder as STORE wants the package alembic, which mlflow-skinny does not bring: install it.")
     partial = database.with_name(f"{database.name}.partial")
     if not database.exists():
         try_writing(database.parent)
         partial.unlink(missing_ok=True)
-        with _without_logs():
-            mlflow.MlflowClient(f"{SQLITE}{partial}").search_experiments()
+        make_tables(f"{SQLITE}{partial}")
         partial.rename(database)
     elif _revision(database) not in (None, _own_revision()):
         raise StoreError(made_by_another_mlflow(f"{SQLITE}{database}"))
@@ -51,6 +48,14 @@ def make_database(database: Path) -> str:
         connection.execute("DROP TABLE IF EXISTS sqlite_stat1")  # so that connections that are open notice
         connection.execute("ANALYZE")
     return f"{SQLITE}{database}"
+
+
+def make_tables(uri: str) -> None:
+    """Let MLflow make its tables in an empty database, given its address."""
+    import mlflow
+
+    with _without_logs():
+        mlflow.MlflowClient(uri).search_experiments()
 
 
 def _revision(database: Path) -> str | None:
