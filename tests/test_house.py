@@ -20,7 +20,7 @@ STOREYS = """
     helpers.models.fitted helpers.stores.place helpers.stores.server helpers.stores.hosted
     helpers.models.keras helpers.models.sklearn helpers.stores.folder
     helpers.models.torch
-    helpers.baselines helpers.stores.experiments
+    helpers.baselines helpers.stores.experiments helpers.stores.move
     helpers.stores.store
     helpers.claims helpers.records helpers.registry
     helpers.candidates helpers.sweep helpers.explore helpers.forward helpers.promotion

@@ -40,7 +40,7 @@ def make_database(database: Path) -> str:
         partial.unlink(missing_ok=True)
         make_tables(f"{SQLITE}{partial}")
         partial.rename(database)
-    elif _revision(database) not in (None, _own_revision()):
+    elif _revision(database) not in (None, own_revision()):
         raise StoreError(made_by_another_mlflow(f"{SQLITE}{database}"))
     # Without statistics SQLite takes seconds to sort 10,000 runs; a locked or read-only database does without them.
     with closing(sqlite3.connect(database, timeout=1)) as connection, suppress(sqlite3.OperationalError):
@@ -65,7 +65,8 @@ def _revision(database: Path) -> str | None:
 
 
 @cache
-def _own_revision() -> str:
+def own_revision() -> str:
+    """The state of the tables that the MLflow in use makes, as a revision of Alembic's."""
     from mlflow.store.db.utils import _get_latest_schema_revision
 
     return _get_latest_schema_revision()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from helpers.stores import StoreError
-from helpers.stores.folder import made_by_another_mlflow, make_database, make_tables
+from helpers.stores.folder import made_by_another_mlflow, make_database, make_tables, own_revision
 from helpers.stores.place import SQLITE, is_address
 from helpers.trials import PROMOTIONS, experiment_name, experiment_names
 
@@ -51,17 +51,19 @@ def copy_store(source: Place, target: Place) -> None:
     The target's database is made where it is missing or empty, and filled last, at once: after a call that died the
     next one begins again. A run that was at work is closed by the first sweep in the copy that finds its process gone.
     Raises StoreError where there is no store, its addresses are not those of its place, another MLflow made one of the
-    databases, the target holds anything, or a database refuses.
+    databases, the target holds anything, or a database or an artifact refuses.
     """
     with _snapshot(source.database) as found:
+        _check_revision(found, source.database)
+        moves = _moves(found, source, target)
         _make_ready(target.database)
         with _transaction(target.database) as made:
-            _check_target(found, made)
-        moves = _moves(found, source, target)
+            _check_revision(made, target.database)
+            _check_empty(made, target.database)
         for address in _addresses(found, moves):
             _copy_files(_lies(source, address), _lies(target, _moved(address, moves)))
         with _transaction(target.database) as made:
-            _check_target(found, made)
+            _check_empty(made, target.database)
             _copy_rows(found, made, moves)
 
 
@@ -88,14 +90,16 @@ def _snapshot(database: str) -> Iterator[Connection]:
 @contextmanager
 def _transaction(database: str, **more: str) -> Iterator[Connection]:
     """What is done inside is kept as a whole or not at all."""
-    from sqlalchemy import NullPool, create_engine, exc, make_url
+    from sqlalchemy import NullPool, create_engine, exc
 
     try:
         with create_engine(database, poolclass=NullPool, **more).begin() as connection:
             yield connection
     except exc.SQLAlchemyError as error:
         reason = " ".join(str(getattr(error, "orig", None) or error).split())
-        raise StoreError(f"The database {make_url(database)} cannot be used ({reason}): mend that.") from error
+        raise StoreError(
+            f"The database {_shown(database)} cannot be used ({reason}): mend that, and copy again."
+        ) from error
 
 
 def _make_ready(database: str) -> None:
@@ -121,15 +125,28 @@ def _revision(connection: Connection) -> str | None:
     return connection.scalar(text("SELECT version_num FROM alembic_version"))
 
 
-def _check_target(found: Connection, made: Connection) -> None:
-    """Raise StoreError unless two databases are of one MLflow, and the second holds no more than MLflow puts there."""
+def _check_revision(connection: Connection, database: str) -> None:
+    revision = _revision(connection)
+    if revision is None:
+        raise StoreError(f"There is no store in {_shown(database)}: correct the address.")
+    if revision != own_revision():
+        raise StoreError(made_by_another_mlflow(_shown(database)))
+
+
+def _check_empty(made: Connection, database: str) -> None:
+    """Raise StoreError if a database holds more than MLflow puts there by itself."""
     from sqlalchemy import text
 
-    if _revision(found) != _revision(made):
-        raise StoreError(made_by_another_mlflow(str(found.engine.url)))
     for table, own in {"experiments": 1, "runs": 0, "registered_models": 0}.items():
         if made.scalar(text(f"SELECT count(*) FROM {table}")) > own:
-            raise StoreError(f"The store in {made.engine.url} is not empty: copy into a new one.")
+            raise StoreError(f"The store in {_shown(database)} is not empty: copy into a new one.")
+
+
+def _shown(database: str) -> str:
+    """A database's address without its password."""
+    from sqlalchemy import make_url
+
+    return make_url(database).render_as_string()
 
 
 def _moves(found: Connection, source: Place, target: Place) -> dict[str, str]:
@@ -166,7 +183,7 @@ def _tables(connection: Connection) -> list[Table]:
 
 
 def _address_columns(table: Table) -> list[Column]:
-    """The columns that hold artifacts' addresses, by their names, as in folder.ADDRESSES; traces have theirs in tags."""
+    """The columns with artifacts' addresses, by their names, as in folder.ADDRESSES; traces have theirs in tags."""
     return [
         column
         for column in table.columns
@@ -200,9 +217,9 @@ def _copy_files(source: str, target: str) -> None:
             try:
                 place = None if isinstance(there, LocalArtifactRepository) else folder
                 return get_artifact_repository(target).log_artifacts(there.download_artifacts("", place))
-            except OSError:
+            except Exception as error:  # each kind of destination has its own
                 if attempt == ATTEMPTS - 1:
-                    raise
+                    raise StoreError(f"{source} cannot be copied to {target} ({error}): mend that.") from error
 
 
 def _copy_rows(found: Connection, made: Connection, moves: dict[str, str]) -> None:
@@ -218,7 +235,9 @@ def _copy_rows(found: Connection, made: Connection, moves: dict[str, str]) -> No
             made.execute(insert(table), [_row(row, changed, moves) for row in rows])
         column = table.autoincrement_column
         if made.dialect.name == "postgresql" and column is not None:  # it counts by itself, from where MLflow left it
-            query = f"SELECT setval(pg_get_serial_sequence('{table}', '{column.name}'), max({column.name})) FROM {table}"
+            query = (
+                f"SELECT setval(pg_get_serial_sequence('{table}', '{column.name}'), max({column.name})) FROM {table}"
+            )
             made.execute(text(query))
 
 
@@ -229,5 +248,5 @@ def _row(row: dict, changed: list[str], moves: dict[str, str]) -> dict:
 if __name__ == "__main__":
     try:
         copy_store(*map(place_of, sys.argv[1:3]))
-    except (StoreError, ValueError, OSError) as error:
+    except (StoreError, ValueError) as error:
         sys.exit(str(error))
