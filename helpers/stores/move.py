@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from helpers.stores import StoreError
 from helpers.stores.folder import made_by_another_mlflow, make_database, make_tables, own_revision
 from helpers.stores.place import SQLITE, is_address
+from helpers.surroundings import take_hold
 from helpers.trials import PROMOTIONS, experiment_name, experiment_names
 
 if TYPE_CHECKING:
@@ -160,7 +161,9 @@ def _moves(found: Connection, source: Place, target: Place) -> dict[str, str]:
     query = "SELECT experiment_id, name, artifact_location FROM experiments"
     for number, name, old in found.execute(text(query)):
         if name in ours and not old.startswith(f"{source.addresses}/"):
-            raise StoreError(f"The store's artifacts are in {old} and not in {source.addresses}: mend its addresses.")
+            raise StoreError(
+                f"The store's artifacts are in {old} and not in {source.addresses}: mend them as use_store says."
+            )
         moves[old] = f"{target.addresses}/{name if name in ours else number}"
     return moves
 
@@ -206,20 +209,23 @@ def _lies(place: Place, address: str) -> str:
 
 
 def _copy_files(source: str, target: str) -> None:
+    for attempt in range(ATTEMPTS):
+        try:
+            return _try_copying(source, target)
+        except Exception as error:  # each kind of destination has its own
+            if attempt == ATTEMPTS - 1:
+                raise StoreError(f"{source} cannot be copied to {target} ({error}): mend that.") from error
+
+
+def _try_copying(source: str, target: str) -> None:
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
     from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
-    there = get_artifact_repository(source)
-    if not there.list_artifacts():
-        return
-    for attempt in range(ATTEMPTS):
+    there, here = map(get_artifact_repository, (source, target))
+    if there.list_artifacts():
         with tempfile.TemporaryDirectory() as folder:
-            try:
-                place = None if isinstance(there, LocalArtifactRepository) else folder
-                return get_artifact_repository(target).log_artifacts(there.download_artifacts("", place))
-            except Exception as error:  # each kind of destination has its own
-                if attempt == ATTEMPTS - 1:
-                    raise StoreError(f"{source} cannot be copied to {target} ({error}): mend that.") from error
+            place = None if isinstance(there, LocalArtifactRepository) else folder
+            here.log_artifacts(there.download_artifacts("", place))
 
 
 def _copy_rows(found: Connection, made: Connection, moves: dict[str, str]) -> None:
@@ -246,6 +252,7 @@ def _row(row: dict, changed: list[str], moves: dict[str, str]) -> dict:
 
 
 if __name__ == "__main__":
+    take_hold()  # MLflow's bars would fill the screen
     try:
         copy_store(*map(place_of, sys.argv[1:3]))
     except (StoreError, ValueError) as error:

@@ -14,12 +14,13 @@ from pathlib import Path
 import mlflow
 import pytest
 from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
+from mlflow.utils.file_utils import local_file_uri_to_path
 from sqlalchemy import MetaData, create_engine, select, text
 
 from helpers import registry
 from helpers.promotion import promote
 from helpers.registry import find_version
-from helpers.stores import StoreError
+from helpers.stores import StoreError, move
 from helpers.stores.move import Place, copy_store, place_of
 from helpers.stores.store import use_store
 from helpers.sweep import run_sweep
@@ -63,7 +64,20 @@ def filled(tmp_path_factory) -> Path:
     client.update_registered_model(product_name(), "Predicts 🏀.")
     client.log_metric(third.run_id, "undefined", float("nan"))
     client.delete_run(client.create_run("0", run_name="gone").info.run_id)
+    keep_a_trace(folder, first.run_id)
     return folder
+
+
+def keep_a_trace(folder: Path, run_id: str) -> None:
+    """A trace with a file, as other projects keep them, whose address MLflow has in a tag."""
+    place = Path(local_file_uri_to_path(mlflow.get_run(run_id).info.artifact_uri)).parents[1] / "traces" / "tr-1"
+    place.mkdir(parents=True)
+    (place / "traces.json").write_text("{}")
+    with closing(sqlite3.connect(folder / "mlflow.db")) as connection, connection:
+        columns = "request_id, experiment_id, timestamp_ms, status"
+        connection.execute(f"INSERT INTO trace_info ({columns}) VALUES ('tr-1', 1, 0, 'OK')")
+        tag = ("mlflow.artifactLocation", place.as_uri(), "tr-1")
+        connection.execute("INSERT INTO trace_tags (key, value, request_id) VALUES (?, ?, ?)", tag)
 
 
 def server_of(folder: Path) -> str:
@@ -177,6 +191,21 @@ def test_a_backup_taken_while_a_sweep_runs_is_a_store_that_a_sweep_completes(tmp
     whole(str(store))
     assert 0 < len(registered(str(backup))) < 9
     finish(str(backup), "nine")
+
+
+def test_what_is_written_during_a_copy_is_not_held_up_and_left_out(store, tmp_path, monkeypatch):
+    run_sweep(TRIALS[:1], SPLIT)
+    source, target = place_of(str(store)), place_of(str(tmp_path / "copy"))
+    before, honest = rows(source), move._copy_files
+
+    def busy(*args):
+        run_sweep(TRIALS[1:2], SPLIT)
+        honest(*args)
+
+    monkeypatch.setattr(move, "_copy_files", busy)
+    copy_store(source, target)
+    assert rows(source) != before
+    assert rows(target) == before
 
 
 @pytest.mark.parametrize(("name", "call"), [("_check_empty", 1), ("_copy_files", 3), ("_row", 20)])
