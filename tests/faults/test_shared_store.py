@@ -1,0 +1,48 @@
+"""A team's store whose server, PostgreSQL or S3 is killed while two people's sweeps run, and comes back."""
+
+import os
+import signal
+import time
+from contextlib import suppress
+
+import psutil
+import pytest
+
+from helpers.child import Child
+from helpers.team import TeamServer
+from helpers.tools.share import postgresql, s3
+from tests.support.process import start
+from tests.support.server import Proxy
+from tests.support.team import open_folder, parts_are_missing
+from tests.support.work import whole
+
+pytestmark = parts_are_missing
+
+
+def kill(child: Child) -> None:
+    """Kill a part with all its processes, of which PostgreSQL's are each in a group of its own."""
+    for process in psutil.Process(child.process.pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    with suppress(ProcessLookupError):
+        os.killpg(child.process.pid, signal.SIGKILL)
+    child.process.wait()
+
+
+@pytest.mark.parametrize("part", ["server", "database", "objects"])
+def test_a_part_that_is_killed_and_comes_back_loses_and_doubles_nothing(part):
+    with open_folder() as folder, postgresql(folder) as database, s3(folder) as objects:
+        place = {"database": database.address, "artifacts": objects.address, "more": objects.environment}
+        with TeamServer(folder, **place) as server, TeamServer(folder / "standby", **place) as standby:
+            proxy = Proxy(server)
+            sweeps = [start(proxy.url, "nine") for _ in range(2)]
+            assert ": trained" in sweeps[0].stdout.readline()
+            kill({"server": server, "database": database, "objects": objects}[part].child)
+            time.sleep(10)
+            proxy.server_port_behind = standby.port  # running already: a start takes as long as a busy machine likes
+            if part != "server":
+                {"database": database, "objects": objects}[part].child.start()
+            for sweep in sweeps:
+                output, errors = sweep.communicate(timeout=200)
+                assert (sweep.returncode, errors) == (0, ""), output
+            whole(proxy.url)
