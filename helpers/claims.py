@@ -16,6 +16,7 @@ from mlflow.entities import Run
 from mlflow.tracking.context.registry import resolve_tags
 
 from helpers.models.fitted import Pruned
+from helpers.stores.server import needing
 from helpers.trials import experiment_names, plain
 
 BEAT_SECONDS = 5
@@ -40,7 +41,8 @@ def claim(experiment: str, trial: str, name: str, finished: Callable[[], object]
     if living_runs(home.experiment_id, trial):
         return None
     tags = {"trial": trial, "owner": _owner(), "heartbeat": f"{time.time():.0f}"}
-    run = client.create_run(home.experiment_id, tags=resolve_tags(tags), run_name=name)
+    with needing(f"EDIT on the experiment {experiment}"):
+        run = client.create_run(home.experiment_id, tags=resolve_tags(tags), run_name=name)
     run_id = run.info.run_id
     _claimed.add(run_id)
     try:

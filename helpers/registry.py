@@ -20,6 +20,7 @@ from mlflow.models.model import MLMODEL_FILE_NAME
 from helpers import game_pyfunc
 from helpers.models.fitted import FittedModel
 from helpers.stores.hosted import Client, either, if_there, whole
+from helpers.stores.server import needing
 from helpers.trials import Trial, make_trial, plain, product_name
 
 # What a model of each of MLflow's flavours is here: a module of helpers.models, and its class.
@@ -264,7 +265,8 @@ def run_of(version: ModelVersion) -> Run | None:
 
 def find_run(run_id: str) -> Run | None:
     """The run with this id, deleted or not, or None where the store has none."""
-    return if_there(lambda: mlflow.get_run(run_id))
+    with needing("READ on the experiment of its run"):
+        return if_there(lambda: mlflow.get_run(run_id))
 
 
 def version_of(name: str, number: str) -> ModelVersion | None:
@@ -287,7 +289,8 @@ def register(model_uri: str, name: str, tags: dict[str, str]) -> ModelVersion:
     Only versions of this very model are ever taken back: a second one, should the answer to the first request have
     been lost, and its only one, should another process have registered the same trial before.
     """
-    source = mlflow.register_model(model_uri, plain(name), tags=tags).source
+    with needing(f"EDIT on the registered model {name}"):
+        source = mlflow.register_model(model_uri, plain(name), tags=tags).source
     versions = _versions(name, tags["trial"])
     own = [version for version in versions if version.source == source]
     first = next(version for version in versions if version in own or counts(version))
@@ -347,7 +350,8 @@ def fetch(version: ModelVersion, place: str) -> Path:
     """
     name, uri = f"{version.name} version {version.version}", f"models:/{version.name}/{version.version}"
     try:
-        folder = Path(mlflow.artifacts.download_artifacts(uri, dst_path=place))
+        with needing("READ on the experiment that it was trained in"):
+            folder = Path(mlflow.artifacts.download_artifacts(uri, dst_path=place))
     except (mlflow.MlflowException, OSError) as error:
         raise RuntimeError(f"The files of {name} cannot be read: {error}") from error
     if digest(folder) != version.tags.get("digest"):

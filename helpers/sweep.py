@@ -20,7 +20,7 @@ from helpers.features import MATCHUP, OUTCOME, Split
 from helpers.models import check, keras, library_of
 from helpers.models.fitted import FittedModel, Pruned, Watch
 from helpers.scoring import brier_score
-from helpers.stores import StoreError
+from helpers.stores import StoreError, StoreRefusalError
 from helpers.stores.store import check_store, store_in_use, use_store
 from helpers.surroundings import take_hold
 from helpers.trials import Trial
@@ -37,8 +37,8 @@ def run_sweep(trials: Iterable[Trial], split: Split, n_jobs: int | None = None) 
     for multiprocessing, whose forks TensorFlow does not survive. A trial that someone else is at work on is waited
     for. One that fails is closed as FAILED with its reason, and the others go on. Gives one row per trial:
     model, the trial's parameters, version, outcome (trained, found, failed) and reason. Raises ValueError for a trial
-    that nothing can be trained with, StoreError when the store stays away, full or read-only, and RuntimeError when
-    processes keep dying.
+    that nothing can be trained with, StoreError when the store stays away, full or read-only or forbids it to this
+    user, and RuntimeError when processes keep dying.
     """
     trials, rows = list(dict.fromkeys(trials)), {}
     for trial in trials:
@@ -148,6 +148,8 @@ def _work(trial: Trial, split: Split, store: str, cores: int, watch: Watch | Non
                 return trial, _find_or_train(trial, split, watch)
             except Pruned as given_up:
                 return trial, {"version": None, "outcome": "pruned", "reason": str(given_up)}
+            except StoreRefusalError:
+                raise  # this user lacks a right, which no other attempt and no other trial would find
             except Exception as error:
                 with claims.stoppable(at_once=True):
                     check_store(PATIENCE_SECONDS)

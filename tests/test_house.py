@@ -15,11 +15,11 @@ STOREYS = """
     helpers
     helpers.child helpers.parameters helpers.surroundings helpers.trials helpers.tables helpers.game_pyfunc
     helpers.serving
-    helpers.games helpers.locked
+    helpers.games helpers.locked helpers.team_users
     helpers.simulate helpers.features helpers.bracket helpers.scoring helpers.plots
     helpers.sources helpers.monitoring helpers.models helpers.stores
-    helpers.models.fitted helpers.stores.place helpers.stores.server helpers.stores.hosted
-    helpers.models.keras helpers.models.sklearn helpers.stores.folder
+    helpers.models.fitted helpers.stores.place helpers.stores.server
+    helpers.stores.hosted helpers.models.keras helpers.models.sklearn helpers.stores.folder
     helpers.models.torch helpers.team
     helpers.baselines helpers.stores.experiments helpers.stores.move
     helpers.stores.store

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from helpers.stores import StoreError
 from helpers.stores.folder import folder_of, made_by_another_mlflow
+from helpers.stores.server import needing
 from helpers.trials import PROMOTIONS, experiment_name, experiment_names
 
 if TYPE_CHECKING:
@@ -52,12 +53,19 @@ def _known_experiments(is_ours: bool) -> dict[str, Experiment]:
         if is_ours:
             found = mlflow.search_experiments(view_type=mlflow.entities.ViewType.ALL)
         else:
-            found = filter(None, map(mlflow.get_experiment_by_name, _wanted()))
+            found = filter(None, map(_find, _wanted()))
         return {experiment.name: experiment for experiment in found}
     except mlflow.MlflowException as error:
         if "database schema" not in str(error):
             raise
         raise StoreError(made_by_another_mlflow(mlflow.get_tracking_uri())) from error
+
+
+def _find(name: str) -> Experiment | None:
+    import mlflow
+
+    with needing(f"READ on the experiment {name}"):
+        return mlflow.get_experiment_by_name(name)
 
 
 def _check_experiment(name: str, known: dict[str, Experiment], location: str | None) -> None:

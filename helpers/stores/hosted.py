@@ -14,6 +14,8 @@ from mlflow.protos.databricks_pb2 import (
 )
 from mlflow.store.entities.paged_list import PagedList
 
+from helpers.stores.server import needing
+
 T = TypeVar("T")
 # What a service answers that does not know a request. A network's fault is none of these, nor is a refusal.
 UNKNOWN = ("ENDPOINT_NOT_FOUND", "FEATURE_DISABLED", "INVALID_PARAMETER_VALUE", "NOT_IMPLEMENTED")
@@ -71,22 +73,26 @@ class Client(mlflow.MlflowClient):
     def set_registered_model_alias(self, name: str, alias: str, version: str) -> None:
         """As MLflow's."""
         best = super().set_registered_model_alias
-        either("aliases", lambda: best(name, alias, version), lambda: self._mark(name, alias, version))
+        with needing(f"EDIT on the registered model {name}"):
+            either("aliases", lambda: best(name, alias, version), lambda: self._mark(name, alias, version))
 
     def get_model_version_by_alias(self, name: str, alias: str) -> ModelVersion:
         """As MLflow's."""
         best = super().get_model_version_by_alias
-        return either("aliases", lambda: best(name, alias), lambda: self._marked(name, alias))
+        with needing(f"READ on the registered model {name}"):
+            return either("aliases", lambda: best(name, alias), lambda: self._marked(name, alias))
 
     def delete_registered_model_alias(self, name: str, alias: str) -> None:
         """As MLflow's."""
         best = super().delete_registered_model_alias
-        either("aliases", lambda: best(name, alias), lambda: self._unmark(name, alias))
+        with needing(f"MANAGE on the registered model {name}"):
+            either("aliases", lambda: best(name, alias), lambda: self._unmark(name, alias))
 
     def copy_model_version(self, src_model_uri: str, dst_name: str) -> ModelVersion:
         """As MLflow's, for a source of the form models:/<name>/<version>."""
         best = super().copy_model_version
-        return either("copies", lambda: best(src_model_uri, dst_name), lambda: self._copy(src_model_uri, dst_name))
+        with needing(f"EDIT on the registered model {dst_name}, and READ on that of {src_model_uri}"):
+            return either("copies", lambda: best(src_model_uri, dst_name), lambda: self._copy(src_model_uri, dst_name))
 
     def search_model_versions(self, *query: object, **more: object) -> PagedList[ModelVersion]:
         """As MLflow's; each version has its tags, which some services keep back from a search."""

@@ -1,6 +1,8 @@
 """A server that keeps a store: whether it answers, and one sentence for each way in which it does not let us in."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from helpers.stores import StoreError, StoreRefusalError
 from helpers.surroundings import environment
@@ -27,6 +29,7 @@ REFUSALS = {
     "[Ii]nvalid url|unsupported URI|connection adapters": "has no address that MLflow can use: correct STORE",
     "code (400|4[12]|501)": "is there and does not understand this client, which is mlflow {version}",
 }
+FORBIDDEN = "code 403|^PERMISSION_DENIED|403 Client Error"  # in a request, or where files are fetched or sent
 
 
 def ask_server() -> None:
@@ -52,6 +55,26 @@ def ask_server() -> None:
         if not isinstance(error, mlflow.MlflowException | OSError):  # and no fault of the network, which may pass
             raise StoreRefusalError(f"The store {uri} cannot be used ({_answer(said)}).") from error
         raise StoreError(f"The store {uri} does not answer; start its server or choose another STORE.") from error
+
+
+@contextmanager
+def needing(right: str) -> Iterator[None]:
+    """Raise StoreRefusalError, with the right that it takes, where a server forbids this user what is done inside.
+
+    right completes the sentence, as in "EDIT on the experiment x". Any other error is raised as it is.
+    """
+    import mlflow
+    from mlflow.utils.credentials import read_mlflow_creds
+
+    try:
+        yield
+    except (mlflow.MlflowException, OSError) as error:
+        if not re.search(FORBIDDEN, str(error)):
+            raise
+        uri, user = mlflow.get_tracking_uri(), read_mlflow_creds().username or "this user"
+        raise StoreRefusalError(
+            f"The store {uri} does not let {user} do this, which takes {right}: ask its admin for it."
+        ) from error
 
 
 def _answer(said: str) -> str:

@@ -9,7 +9,7 @@ import mlflow
 import pytest
 
 from helpers.stores import StoreError, StoreRefusalError
-from helpers.stores.server import ask_server
+from helpers.stores.server import ask_server, needing
 from helpers.stores.store import check_store, use_store
 from helpers.sweep import run_sweep
 from tests.support.work import SPLIT, trials
@@ -86,6 +86,22 @@ def test_a_server_that_refuses_is_quoted_at_once_with_what_helps(server, case):
         with pytest.raises(StoreRefusalError, match=rf"^The store {server.url} [^\n]*{sentence}[^\n]*\.$"):
             ask()
         assert time.monotonic() - start < 10, "it waited for what waiting cannot heal"
+
+
+@pytest.mark.parametrize(
+    ("error", "is_forbidden"),
+    [
+        (mlflow.MlflowException("API request failed with error code 403 != 200. Response body: 'no'"), True),
+        (OSError("403 Client Error: Forbidden for url: http://there/api"), True),
+        (mlflow.MlflowException("API request failed with error code 404 != 200. Response body: 'no'"), False),
+        (OSError("500 Server Error: http://there/4034"), False),
+    ],
+)
+def test_only_what_is_forbidden_is_told_as_a_lack_of_a_right(error, is_forbidden, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ann")
+    with pytest.raises(StoreRefusalError if is_forbidden else type(error)) as raised, needing("EDIT on the model x"):
+        raise error
+    assert ("does not let ann do this, which takes EDIT on the model x" in str(raised.value)) == is_forbidden
 
 
 def test_a_refusal_in_the_midst_of_a_sweep_ends_it_at_once(store, server, monkeypatch):

@@ -17,6 +17,8 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.parse import urlparse
 
+from helpers.team_users import prepare_users
+
 QUIET = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
 
 
@@ -27,10 +29,10 @@ def free_port() -> int:
 
 
 class Server:
-    """`mlflow server` on a folder; start and kill may be called in turn."""
+    """`mlflow server` on a folder; start and kill may be called in turn. It has users where it gets their folder."""
 
-    def __init__(self, folder: Path, python: str = sys.executable) -> None:
-        self.folder, self.python, self.port = folder, python, free_port()
+    def __init__(self, folder: Path, python: str = sys.executable, users: Path | None = None) -> None:
+        self.folder, self.python, self.users, self.port = folder, python, users, free_port()
         self.url = f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
@@ -40,12 +42,13 @@ class Server:
             "--artifacts-destination",
             "artifacts",
         ]
-        command = [self.python, "-m", "mlflow", "server", "--port", str(self.port), "--workers", "1", *place]
+        app = ["--app-name", "basic-auth"] if self.users else []
+        command = [self.python, "-m", "mlflow", "server", "--port", str(self.port), "--workers", "1", *place, *app]
         self.log = (self.folder / "log").open("a")
         self.process = subprocess.Popen(
             command,
             cwd=self.folder,
-            env={**os.environ, **QUIET},
+            env={**os.environ, **QUIET, **(prepare_users(self.users) if self.users else {})},
             stdout=self.log,
             stderr=self.log,
             start_new_session=True,
@@ -67,8 +70,8 @@ class Server:
 
 
 @contextmanager
-def running_server(folder: Path, python: str = sys.executable) -> Iterator[Server]:
-    server = Server(folder, python)
+def running_server(folder: Path, python: str = sys.executable, users: Path | None = None) -> Iterator[Server]:
+    server = Server(folder, python, users)
     server.start()
     try:
         yield server
