@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from helpers.stores import StoreError
 from helpers.stores.folder import made_by_another_mlflow, make_database, make_tables, own_revision
-from helpers.stores.place import SQLITE, is_address
+from helpers.stores.place import SQLITE, database_of, from_command_line, is_address
 from helpers.surroundings import take_hold
 from helpers.trials import PROMOTIONS, experiment_name, experiment_names
 
@@ -34,16 +34,18 @@ class Place(NamedTuple):
 def place_of(store: str) -> Place:
     """The place of a folder, or of a server, given as its database's address, a comma and its artifacts' destination.
 
-    The server hands artifacts on, as MLflow's does by default. Raises ValueError where an address has no comma.
+    The server hands artifacts on, as MLflow's does by default. Raises ValueError where an address has no comma, and
+    for a folder as database_of.
     """
     if not is_address(store):
-        folder = Path(store).resolve()
-        files = (folder / "artifacts").as_uri()
-        return Place(f"{SQLITE}{folder / 'mlflow.db'}", files, files)
+        database = database_of(from_command_line(store))
+        files = (database.parent / "artifacts").as_uri()
+        return Place(f"{SQLITE}{database}", files, files)
     database, comma, files = store.rpartition(",")
     if not comma:
         raise ValueError(f"{store}: name a server's store as its database, a comma and its --artifacts-destination.")
-    return Place(database, files if is_address(files) else Path(files).resolve().as_uri(), "mlflow-artifacts:")
+    files = files.rstrip("/") if is_address(files) else Path(files).resolve().as_uri()
+    return Place(database, files, "mlflow-artifacts:")
 
 
 def copy_store(source: Place, target: Place) -> None:

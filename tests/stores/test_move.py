@@ -276,6 +276,15 @@ def test_a_database_that_does_not_answer_is_named_without_its_password(filled):
     assert "secret" not in str(raised.value)
 
 
+def test_a_place_is_a_folder_or_a_database_and_a_destination(tmp_path):
+    files = (tmp_path / "a b" / "artifacts").as_uri()
+    assert place_of(str(tmp_path / "a b")) == (f"sqlite:///{tmp_path}/a b/mlflow.db", files, files)
+    proxied = ("postgresql://one,two/mlflow", "s3://bucket/mlflow", "mlflow-artifacts:")
+    assert place_of("postgresql://one,two/mlflow,s3://bucket/mlflow/") == proxied
+    with pytest.raises(ValueError, match="cannot hold the %"):
+        place_of(str(tmp_path / "50 %"))
+
+
 def test_a_server_without_a_place_for_its_artifacts_is_refused_in_a_sentence():
     command = [sys.executable, "-m", "helpers.stores.move", "folder", "sqlite:///mlflow.db"]
     done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
