@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 ADMIN = "admin"
 WORKSPACE = "default"  # where a server keeps everything that was not started with workspaces
 EXPERIMENT, MODEL = "experiment", "registered_model"  # what MLflow calls them where it grants rights
-# Comparing a password with its hash takes 100 ms, by design, and MLflow does so several times a request, unless it
+# Comparing a password with its hash takes 100 ms, by design, and MLflow does so three to six times a request, unless it
 # remembers for some seconds what it has verified. A changed password lives on as long in a server's other workers.
 CONFIG = """[mlflow]
 default_permission = NO_PERMISSIONS
@@ -25,7 +25,7 @@ auth_cache_ttl_seconds = 60
 
 
 def prepare_users(folder: Path) -> dict[str, str]:
-    """The environment of a server with users, to be started with --app-name basic-auth; its files go into a folder.
+    """The environment of a server with users, started with --app-name basic-auth; its files go into a folder of theirs.
 
     They are the server's settings, its users with their passwords' hashes, and the admin's password, which is made by
     chance the first time and which nobody but the folder's owner can read. The server wants the package Flask-WTF.

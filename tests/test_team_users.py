@@ -1,7 +1,8 @@
 """Users of a server: who reads, who registers, who promotes, what each is told otherwise, and whose work is whose."""
 
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -157,6 +158,15 @@ def test_a_user_made_again_has_another_password_and_one_role(team):
             else:
                 with pytest.raises(StoreRefusalError, match="wants to know who you are"):
                     use_store(team.url)
+
+
+def test_a_password_is_not_compared_with_its_hash_at_each_request(team):
+    with team.seen_by("emil"), closing(sqlite3.connect(team.users / "users.db")) as database, database:
+        [kept] = database.execute("SELECT password_hash FROM users WHERE username = 'emil'").fetchone()
+        database.execute("UPDATE users SET password_hash = 'spoilt' WHERE username = 'emil'")
+        database.commit()
+        mlflow.search_experiments()
+        database.execute("UPDATE users SET password_hash = ? WHERE username = 'emil'", [kept])
 
 
 def test_the_admins_password_is_made_once_and_for_its_owner_alone(tmp_path):
