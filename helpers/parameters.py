@@ -30,6 +30,8 @@ def _are_rates(value: object) -> bool:
 RULES: dict[str, tuple[Callable[[object], bool], str]] = {
     "SOURCE": (_is_text, "'simulated', 'kaggle' or a folder"),
     "STORE": (_is_text, "a folder or the address of an MLflow server"),
+    "DATABASE": (lambda value: isinstance(value, str), "the address of a database, or empty"),
+    "ARTIFACTS": (lambda value: isinstance(value, str), "a folder or an address such as s3://bucket/path, or empty"),
     "SEED": (lambda value: _is_whole(value, 0, LARGEST_SEED), f"a whole number from 0 to {LARGEST_SEED}"),
     "VALIDATION_SEASONS": (lambda value: _is_whole(value, 1), "a whole number of at least 1"),
     "TEST_SEASONS": (lambda value: _is_whole(value, 1), "a whole number of at least 1"),

@@ -36,12 +36,13 @@ class TeamServer:
         """
         self.folder, self.port = Path(folder).resolve(), port or free_ports(1)[0]
         self.database = database or f"{SQLITE}{self.folder / 'mlflow.db'}"
+        self.artifacts = artifacts or str(self.folder / "artifacts")
         self.url = f"http://{LOOPBACK}:{self.port}"
         command = ["-m", "mlflow", "server", "--host", LOOPBACK, "--port", str(self.port), "--workers", "2"]
         place = {  # in the environment, for a database's address may hold a password, and commands can be seen
             "MLFLOW_BACKEND_STORE_URI": self.database,
             "MLFLOW_SERVE_ARTIFACTS": "true",
-            "MLFLOW_ARTIFACTS_DESTINATION": artifacts or str(self.folder / "artifacts"),
+            "MLFLOW_ARTIFACTS_DESTINATION": self.artifacts,
         }
         own = {name: value for name, value in os.environ.items() if not _OF_A_CLIENT.fullmatch(name)}
         self.child = Child(

@@ -32,19 +32,27 @@ class Place(NamedTuple):
 
 
 def place_of(store: str) -> Place:
-    """The place of a folder, or of a server, given as its database's address, a comma and its artifacts' destination.
+    """The place of a STORE that is a folder, or of a server's, as server_place's two with a comma between them.
 
-    The server hands artifacts on, as MLflow's does by default. Raises ValueError where an address has no comma, and
-    for a folder as database_of.
+    Raises ValueError for a server's address, for it does not tell where the server keeps what it is given, and for a
+    folder as database_of.
     """
-    if not is_address(store):
-        database = database_of(from_command_line(store))
-        files = (database.parent / "artifacts").as_uri()
-        return Place(f"{SQLITE}{database}", files, files)
-    database, comma, files = store.rpartition(",")
-    if not comma:
+    database, comma, artifacts = store.rpartition(",")
+    if comma and is_address(database):
+        return server_place(database, artifacts)
+    file = database_of(store)
+    if file is None:
         raise ValueError(f"{store}: name a server's store as its database, a comma and its --artifacts-destination.")
-    files = files.rstrip("/") if is_address(files) else Path(files).resolve().as_uri()
+    files = (file.resolve().parent / "artifacts").as_uri()
+    return Place(f"{SQLITE}{file.resolve()}", files, files)
+
+
+def server_place(database: str, artifacts: str) -> Place:
+    """The place of a server's store, given its database's address and its --artifacts-destination.
+
+    The server hands artifacts on, as MLflow's does by default.
+    """
+    files = artifacts.rstrip("/") if is_address(artifacts) else Path(artifacts).resolve().as_uri()
     return Place(database, files, "mlflow-artifacts:")
 
 
@@ -155,7 +163,8 @@ def _shown(database: str) -> str:
 def _moves(found: Connection, source: Place, target: Place) -> dict[str, str]:
     """What the addresses of each experiment's artifacts begin with, and what they will begin with.
 
-    Those of ours lie where use_store puts them, even if a server chose another place for them.
+    In a folder those of ours lie where use_store puts them. Behind a server each lies under its number, as MLflow puts
+    it, for there a user's right to the files of an experiment goes by that number.
     """
     from sqlalchemy import text
 
@@ -166,7 +175,8 @@ def _moves(found: Connection, source: Place, target: Place) -> dict[str, str]:
             raise StoreError(
                 f"The store's artifacts are in {old} and not in {source.addresses}: mend them as use_store says."
             )
-        moves[old] = f"{target.addresses}/{name if name in ours else number}"
+        by_name = name in ours and target.addresses == target.files
+        moves[old] = f"{target.addresses}/{name if by_name else number}"
     return moves
 
 
@@ -256,6 +266,6 @@ def _row(row: dict, changed: list[str], moves: dict[str, str]) -> dict:
 if __name__ == "__main__":
     take_hold()  # MLflow's bars would fill the screen
     try:
-        copy_store(*map(place_of, sys.argv[1:3]))
+        copy_store(*(place_of(from_command_line(store)) for store in sys.argv[1:3]))
     except (StoreError, ValueError) as error:
         sys.exit(str(error))

@@ -1,0 +1,54 @@
+"""What a sweep asks of a store: how many trials a second it takes, and what each leaves there."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from time import perf_counter
+
+import joblib
+import numpy as np
+import pandas as pd
+
+from helpers.features import Split
+from helpers.sweep import until_all_are_done
+from helpers.trials import Trial
+
+MANY = 100_000  # trials, for what a large sweep would come to
+REQUEST = re.compile(r'"(?:GET|POST|PUT|PATCH|DELETE) /(?!health)')  # in a server's log
+
+
+def trials_per_second(split: Split, features: str, data: str, writers: Sequence[int], trials: int) -> dict[int, float]:
+    """How many trials a second the store in use takes, by how many write into it at once.
+
+    For each number of writers so many regressions are made that the store has not seen; their training takes some
+    hundredths of a second, so the store's work is what is measured. Writers are threads of this process. Raises
+    RuntimeError where a trial fails.
+    """
+    rates, penalties = {}, iter(np.geomspace(0.001, 1000, len(writers) * trials))
+    for number in writers:
+        new = [Trial("linear", {"C": float(next(penalties))}, 0, features, data) for _ in range(trials)]
+        start = perf_counter()
+        with joblib.parallel_config("threading"):
+            done = dict(until_all_are_done(new, split, number))
+        failed = [row["reason"] for row in done.values() if row["outcome"] != "trained"]
+        if failed:
+            raise RuntimeError(f"{len(failed)} of {trials} trials were not registered; the first says: {failed[0]}")
+        rates[number] = trials / (perf_counter() - start)
+    return rates
+
+
+def cost_of_a_trial(folder: Path, log: Path, trials: int, rate: float) -> pd.DataFrame:
+    """What one trial costs a server that keeps all it has in a folder, and what MANY would: one row for each cost.
+
+    The requests are counted in the server's log, from its start, and the files and bytes in its folder; what an empty
+    store takes is in them. rate is how many trials a second the server takes.
+    """
+    files = [file for file in (folder / "artifacts").rglob("*") if file.is_file()]
+    costs = {
+        "requests": sum(bool(REQUEST.search(line)) for line in log.read_text().splitlines()),
+        "files": len(files),
+        "kB of files": sum(file.stat().st_size for file in files) / 1000,
+        "kB of database": sum(file.stat().st_size for file in folder.glob("mlflow.db*")) / 1000,
+    }
+    one = {name: cost / trials for name, cost in costs.items()} | {"seconds": 1 / rate}
+    return pd.DataFrame({"one trial": one, f"{MANY:,} trials": {name: MANY * cost for name, cost in one.items()}})
