@@ -37,18 +37,16 @@ def trials_per_second(split: Split, features: str, data: str, writers: Sequence[
     return rates
 
 
-def cost_of_a_trial(folder: Path, log: Path, trials: int, rate: float) -> pd.DataFrame:
-    """What one trial costs a server that keeps all it has in a folder, and what MANY would: one row for each cost.
+def cost_of_a_trial(folder: Path, log: Path, trials: int) -> pd.DataFrame:
+    """What one trial costs a server that keeps its files in a folder, and what MANY would: one row for each cost.
 
-    The requests are counted in the server's log, from its start, and the files and bytes in its folder; what an empty
-    store takes is in them. rate is how many trials a second the server takes.
+    The requests are counted in the server's log, from its start; the few before the first trial are among them.
     """
     files = [file for file in (folder / "artifacts").rglob("*") if file.is_file()]
     costs = {
         "requests": sum(bool(REQUEST.search(line)) for line in log.read_text().splitlines()),
         "files": len(files),
         "kB of files": sum(file.stat().st_size for file in files) / 1000,
-        "kB of database": sum(file.stat().st_size for file in folder.glob("mlflow.db*")) / 1000,
     }
-    one = {name: cost / trials for name, cost in costs.items()} | {"seconds": 1 / rate}
-    return pd.DataFrame({"one trial": one, f"{MANY:,} trials": {name: MANY * cost for name, cost in one.items()}})
+    table = pd.DataFrame({"one trial": costs}) / trials
+    return table.assign(**{f"{MANY:,} trials": MANY * table["one trial"]})

@@ -58,11 +58,19 @@ def as_user(name: str, password: str) -> dict[str, str]:
 
 
 def users_of(url: str) -> AuthServiceClient:
-    """MLflow's own client for a server's users and their rights, at the server's address. It wants Flask-WTF, too."""
+    """MLflow's own client for a server's users and their rights, at the server's address. It wants Flask-WTF, too.
+
+    Raises RuntimeError where this MLflow knows no roles yet.
+    """
     with warnings.catch_warnings(action="ignore"):  # its import brings the server, which warns of its own parts
         from mlflow.server import get_app_client
 
-        return get_app_client("basic-auth", url)
+        server = get_app_client("basic-auth", url)
+    if not hasattr(server, "create_role"):
+        import mlflow
+
+        raise RuntimeError(f"MLflow {mlflow.__version__} has no roles for a server's users: install 3.17 or a newer one.")
+    return server
 
 
 def rights(role: str) -> set[tuple[str, str, str]]:

@@ -25,7 +25,7 @@ STOREYS = """
     helpers.stores.store
     helpers.claims helpers.records helpers.registry
     helpers.candidates helpers.sweep helpers.explore helpers.forward helpers.promotion
-    helpers.search helpers.gate helpers.seasons helpers.carry helpers.tidy helpers.cards
+    helpers.search helpers.scale helpers.gate helpers.seasons helpers.carry helpers.tidy helpers.cards
     helpers.tools
     helpers.tools.execute helpers.tools.serve helpers.tools.reference helpers.tools.share
     helpers.tools.outputs helpers.tools.book

@@ -28,7 +28,7 @@ from tests.support.voice import count_all
 
 PATHS = sorted(NOTEBOOKS.glob("*.ipynb"))
 SHARED = {"SOURCE", "STORE", "SEED", "VALIDATION_SEASONS", "TEST_SEASONS", "EPOCHS", "LEARNING_RATES", "SEASON"}
-SHARED |= {"TRIALS", "MARGIN"}
+SHARED |= {"TRIALS", "MARGIN", "DATABASE", "ARTIFACTS"}
 SMALL = {"EPOCHS": 2, "VALIDATION_SEASONS": 1, "TEST_SEASONS": 2, "TRIALS": 5}
 every_notebook = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 

@@ -253,10 +253,10 @@ def test_a_blow_that_something_swallowed_ends_the_sweep_all_the_same(store, thre
 def test_a_blow_during_a_request_waits_until_the_trial_is_done(store, three, monkeypatch, blow, end):
     honest, after = claims.claim, []
 
-    def struck(*args):
+    def struck(*args, **more):
         signal.raise_signal(blow)
         after.append("went on")
-        return honest(*args)
+        return honest(*args, **more)
 
     monkeypatch.setattr(claims, "claim", struck)
     with pytest.raises(end):
