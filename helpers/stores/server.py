@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 from helpers.stores import StoreError, StoreRefusalError
 from helpers.surroundings import environment
+from helpers.trials import experiment_names
 
 PROBE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}  # a service may be slow to wake
 # What MLflow says when a server is there and refuses, as a pattern, and what to say and advise instead. MLflow's own
@@ -55,6 +56,24 @@ def ask_server() -> None:
         if not isinstance(error, mlflow.MlflowException | OSError):  # and no fault of the network, which may pass
             raise StoreRefusalError(f"The store {uri} cannot be used ({_answer(said)}).") from error
         raise StoreError(f"The store {uri} does not answer; start its server or choose another STORE.") from error
+
+
+def ask_artifacts() -> None:
+    """Ask the place of the artifacts, which a server may have elsewhere, for the names in our first experiment's.
+
+    Raises StoreError where that place does not answer the server.
+    """
+    import mlflow
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    uri, home = mlflow.get_tracking_uri(), mlflow.get_experiment_by_name(experiment_names()[0])
+    try:
+        with environment(PROBE):
+            get_artifact_repository(home.artifact_location).list_artifacts()
+    except Exception as error:  # each kind of place raises its own
+        raise StoreError(
+            f"The store {uri} answers, but the place of its artifacts does not ({_answer(str(error))}); see its log."
+        ) from error
 
 
 @contextmanager

