@@ -45,6 +45,8 @@ WRONG = {
     "MARGIN": [-0.1, 1, np.nan, "0.1", None, True],
     "SOURCE": ["", " ", None, 5],
     "STORE": ["", None, 5],
+    "DATABASE": [None, 5],
+    "ARTIFACTS": [None, 5],
     "SEASON": [2024.0, "2024", 0, True],
 }
 RIGHT = {
@@ -62,6 +64,8 @@ RIGHT = {
     "MARGIN": [0, 0.002],
     "SOURCE": ["simulated", "kaggle", "my games"],
     "STORE": ["../store", "http://127.0.0.1:5000"],
+    "DATABASE": ["", "postgresql+psycopg://127.0.0.1/mlflow"],
+    "ARTIFACTS": ["", "s3://mlflow"],
     "SEASON": [None, 2024],
 }
 BY_NAME = [(name, value) for name, values in WRONG.items() for value in values]
