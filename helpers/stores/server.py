@@ -61,12 +61,15 @@ def ask_server() -> None:
 def ask_artifacts() -> None:
     """Ask the place of the artifacts, which a server may have elsewhere, for the names in our first experiment's.
 
-    Raises StoreError where that place does not answer the server.
+    Hosted services are not asked, for some of them list no experiment's artifacts. Raises StoreError where that place
+    does not answer the server.
     """
     import mlflow
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     uri, home = mlflow.get_tracking_uri(), mlflow.get_experiment_by_name(experiment_names()[0])
+    if home is None or not home.artifact_location.startswith(("mlflow-artifacts:", "s3:")):
+        return
     try:
         with environment(PROBE):
             get_artifact_repository(home.artifact_location).list_artifacts()

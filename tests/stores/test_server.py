@@ -12,6 +12,7 @@ from helpers.stores import StoreError, StoreRefusalError
 from helpers.stores.server import ask_server, needing
 from helpers.stores.store import check_store, use_store
 from helpers.sweep import run_sweep
+from tests.support.server import Proxy, running_server
 from tests.support.work import SPLIT, trials
 
 
@@ -154,6 +155,16 @@ def test_a_slow_server_is_not_taken_for_a_dead_one(server):
     server.seconds = 5
     mlflow.set_tracking_uri(server.url)
     check_store(patience=0)
+
+
+def test_a_server_that_has_lost_its_artifacts_is_told_from_one_that_is_away(tmp_path):
+    with running_server(tmp_path) as behind:
+        proxy = Proxy(behind)
+        use_store(proxy.url)
+        check_store(patience=0)
+        proxy.unknown = "/mlflow-artifacts/"
+        with pytest.raises(StoreError, match="answers, but the place of its artifacts does not"):
+            check_store(patience=0)
 
 
 def test_the_wrong_scheme_is_said_to_be_one(server):

@@ -1,0 +1,43 @@
+"""What a sweep asks of a store is counted where the store itself counts it."""
+
+import re
+
+import pytest
+
+from helpers import registry, scale
+from helpers.scale import cost_of_a_trial, trials_per_second
+from helpers.stores.store import use_store
+from helpers.trials import model_name
+from tests.support.server import running_server
+from tests.support.work import SPLIT
+
+
+def test_each_number_of_writers_registers_its_own_trials(store):
+    use_store(str(store))
+    rates = trials_per_second(SPLIT, "strong", "made-up", writers=(1, 2), trials=2)
+    assert list(rates) == [1, 2]
+    assert min(rates.values()) > 0
+    versions = registry.search_versions(f"name = '{model_name('linear')}'")
+    assert len({version.tags["trial"] for version in versions}) == 4
+
+
+def test_trials_that_fail_give_no_rate(store, monkeypatch):
+    use_store(str(store))
+    monkeypatch.setattr(registry, "log_model", lambda *args: 1 / 0)
+    with pytest.raises(RuntimeError, match="2 of 2 trials were not registered; the first says: ZeroDivisionError"):
+        trials_per_second(SPLIT, "strong", "made-up", writers=(1,), trials=2)
+
+
+def test_the_requests_are_those_of_the_log_and_the_files_those_of_the_server(tmp_path):
+    with running_server(tmp_path) as server:
+        use_store(server.url)
+        trials_per_second(SPLIT, "strong", "made-up", writers=(1,), trials=2)
+    said = (tmp_path / "log").read_text()
+    asked = re.findall(r'"[A-Z]+ (/\S+) HTTP', said)
+    assert any("model-versions/create" in path for path in asked)
+    cost = cost_of_a_trial(tmp_path, tmp_path / "log", trials=2)
+    assert cost["one trial"]["requests"] == sum(path != "/health" for path in asked) / 2
+    files = [file for file in (tmp_path / "artifacts").rglob("*") if file.is_file()]
+    assert cost["one trial"]["files"] == len(files) / 2
+    assert cost["one trial"]["kB of files"] == pytest.approx(sum(file.stat().st_size for file in files) / 2000)
+    assert cost[f"{scale.MANY:,} trials"].tolist() == pytest.approx((100_000 * cost["one trial"]).tolist())
