@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.features import Split
-from helpers.sweep import until_all_are_done
+from helpers.sweep import run_trial, until_all_are_done
 from helpers.trials import Trial
 
 MANY = 100_000  # trials, for what a large sweep would come to
@@ -21,10 +21,11 @@ def trials_per_second(split: Split, features: str, data: str, writers: Sequence[
     """How many trials a second the store in use takes, by how many write into it at once.
 
     For each number of writers so many regressions are made that the store has not seen; their training takes some
-    hundredths of a second, so the store's work is what is measured. Writers are threads of this process. Raises
-    RuntimeError where a trial fails.
+    hundredths of a second, so the store's work is what is measured. Writers are threads of this process. One trial
+    before them is not timed, for it loads libraries. Raises RuntimeError where a trial fails.
     """
-    rates, penalties = {}, iter(np.geomspace(0.001, 1000, len(writers) * trials))
+    rates, penalties = {}, iter(np.geomspace(0.001, 1000, 1 + len(writers) * trials))
+    run_trial(Trial("linear", {"C": float(next(penalties))}, 0, features, data), split)
     for number in writers:
         new = [Trial("linear", {"C": float(next(penalties))}, 0, features, data) for _ in range(trials)]
         start = perf_counter()
@@ -46,7 +47,7 @@ def cost_of_a_trial(folder: Path, log: Path, trials: int) -> pd.DataFrame:
     costs = {
         "requests": sum(bool(REQUEST.search(line)) for line in log.read_text().splitlines()),
         "files": len(files),
-        "kB of files": sum(file.stat().st_size for file in files) / 1000,
+        "MB of files": sum(file.stat().st_size for file in files) / 1e6,
     }
     table = pd.DataFrame({"one trial": costs}) / trials
     return table.assign(**{f"{MANY:,} trials": MANY * table["one trial"]})

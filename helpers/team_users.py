@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import secrets
+import shlex
+import sys
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -142,3 +144,8 @@ def make_user(server: AuthServiceClient, name: str, role: int) -> dict[str, str]
             server.unassign_role(name, former.id)
     server.assign_role(name, role)
     return as_user(name, password)
+
+
+if __name__ == "__main__":  # the environment of a server, as lines for a shell
+    for variable, value in prepare_users(Path(sys.argv[1])).items():
+        print(f"{variable}={shlex.quote(value)}")
