@@ -27,7 +27,7 @@ from tests.test_notebooks import PATHS, SMALL, code_cells
 
 
 def test_a_parameter_that_no_notebook_knows_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="No notebook has a parameter EPOCH; there are EPOCHS, "):
+    with pytest.raises(ValueError, match="No notebook has a parameter EPOCH; there are ARTIFACTS, DATABASE, EPOCHS, "):
         execute.execute_notebooks(tmp_path, {"EPOCH": 1})
     assert list(tmp_path.iterdir()) == []
 
