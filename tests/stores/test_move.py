@@ -87,18 +87,24 @@ def server_of(folder: Path) -> str:
 
 
 def rows(place: Place) -> dict[str, list[str]]:
-    """Every row of every table, with addresses from where the store begins; a folder has MLflow's Default elsewhere."""
+    """Every row of every table, with addresses from where the store begins and by their experiments' numbers."""
     metadata, found = MetaData(), {}
     engine = create_engine(place.database)
     with engine.connect() as connection:
         metadata.reflect(connection)
-        query = "SELECT artifact_location FROM experiments WHERE experiment_id = 0"
-        default = connection.scalar(text(query)).removeprefix(place.addresses)
+        places = connection.execute(text("SELECT artifact_location, experiment_id FROM experiments")).all()
+        own = {f"'{location.removeprefix(place.addresses)}": f"'/{number}" for location, number in places}
         for table in metadata.sorted_tables:
             read = [repr(dict(row)) for row in connection.execute(select(table)).mappings()]
-            found[table.name] = sorted(row.replace(place.addresses, "").replace(f"'{default}", "'/0") for row in read)
+            found[table.name] = sorted(numbered(row.replace(place.addresses, ""), own) for row in read)
     engine.dispose()
     return found
+
+
+def numbered(row: str, places: dict[str, str]) -> str:
+    for place, number in places.items():
+        row = row.replace(place, number)
+    return row
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -211,14 +217,14 @@ def test_what_is_written_during_a_copy_is_not_held_up_and_left_out(store, tmp_pa
 
 @pytest.mark.parametrize(("name", "call"), [("_check_empty", 1), ("_copy_files", 3), ("_row", 20)])
 def test_a_copy_that_was_killed_is_made_whole_by_the_next_call(filled, tmp_path, name, call):
-    places = [str(filled), server_of(tmp_path / "server")]
+    places = [str(filled), str(tmp_path / "copy")]
     killed = subprocess.run([sys.executable, "-c", DIE, name, str(call), *places], cwd=ROOT, check=False)
     assert killed.returncode == -9
     command = [sys.executable, "-m", "helpers.stores.move", *places]
     assert subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stderr == b""
     source, target = map(place_of, places)
     assert rows(source) == rows(target)
-    assert files(filled / "artifacts") == files(tmp_path / "server" / "artifacts")
+    assert files(filled / "artifacts") == files(tmp_path / "copy" / "artifacts")
 
 
 def test_a_file_that_a_sweep_is_just_renaming_is_copied_in_the_next_attempt(filled, tmp_path, monkeypatch):
@@ -287,10 +293,12 @@ def test_a_place_is_a_folder_or_a_database_and_a_destination(tmp_path):
 
 
 def test_a_server_without_a_place_for_its_artifacts_is_refused_in_a_sentence():
-    command = [sys.executable, "-m", "helpers.stores.move", "folder", "sqlite:///mlflow.db"]
+    command = [sys.executable, "-m", "helpers.stores.move", "folder", "postgresql://localhost/mlflow"]
     done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
     assert done.returncode == 1
-    assert done.stderr.startswith("sqlite:///mlflow.db: name a server's store as its database, a comma and its --art")
+    assert done.stderr.startswith(
+        "postgresql://localhost/mlflow: name a server's store as its database, a comma and its --art"
+    )
 
 
 def test_a_store_that_holds_anything_is_not_copied_over(filled, store):
