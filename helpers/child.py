@@ -7,8 +7,10 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from urllib.error import URLError
 
 LOOPBACK = "127.0.0.1"
 START_SECONDS, STOP_SECONDS = 120, 20
@@ -25,6 +27,13 @@ class Child:
         self.is_up, self.environment = is_up, environment
         self.log = folder / f"{name}.log"
         self.process: subprocess.Popen | None = None
+
+    def __enter__(self) -> "Child":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     def start(self) -> None:
         """Start it and wait until is_up. Raises RuntimeError, with the end of its log, where it does not come up."""
@@ -66,6 +75,14 @@ class Child:
         except subprocess.TimeoutExpired:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
+
+
+def answers(page: str) -> bool:
+    """Whether a page, given by its address, is there: at once, and with status 200."""
+    try:
+        return urllib.request.urlopen(page, timeout=2).status == 200
+    except (URLError, OSError):
+        return False
 
 
 def free_ports(count: int) -> list[int]:

@@ -8,12 +8,11 @@ import sys
 import tempfile
 import threading
 import time
-import urllib.request
 from pathlib import Path
-from urllib.error import URLError
+
+from helpers.child import LOOPBACK, answers
 
 START_SECONDS, STOP_SECONDS = 120, 30  # a library may take half a minute to import; a batch some seconds to answer
-LOOPBACK = "127.0.0.1"
 ACCEPT = "accept\n"
 
 
@@ -80,7 +79,7 @@ class _Server:
 
     def wait_until_healthy(self) -> None:
         deadline = time.monotonic() + START_SECONDS
-        while not _answers(self.health):
+        while not answers(self.health):
             if self.process.poll() is not None or time.monotonic() > deadline:
                 self.stop()
                 self.log.seek(0)
@@ -106,13 +105,6 @@ def _listen() -> socket.socket:
 
 def _url(listening: socket.socket) -> str:
     return f"http://{LOOPBACK}:{listening.getsockname()[1]}"
-
-
-def _answers(page: str) -> bool:
-    try:
-        return urllib.request.urlopen(page, timeout=2).status == 200
-    except (URLError, OSError):
-        return False
 
 
 # What runs in the server's process

@@ -3,12 +3,10 @@
 import os
 import re
 import sys
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.error import URLError
 
-from helpers.child import LOOPBACK, Child, check_port, free_ports
+from helpers.child import LOOPBACK, Child, answers, check_port, free_ports
 from helpers.stores.place import SQLITE
 
 QUIET = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
@@ -49,7 +47,7 @@ class TeamServer:
             "mlflow server",
             [sys.executable, *command, *(["--app-name", app] if app else [])],
             self.folder,
-            self._answers,
+            lambda: answers(f"{self.url}/health"),
             own | QUIET | place | (more or {}),
         )
 
@@ -73,12 +71,6 @@ class TeamServer:
     def stop(self) -> None:
         """End it and give its port back."""
         self.child.stop()
-
-    def _answers(self) -> bool:
-        try:
-            return urllib.request.urlopen(f"{self.url}/health", timeout=2).status == 200
-        except (URLError, OSError):
-            return False
 
 
 def _check_database(address: str) -> None:

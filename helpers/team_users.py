@@ -35,10 +35,7 @@ def prepare_users(folder: Path) -> dict[str, str]:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     password = folder / "admin_password"
     if not password.exists():
-        partial = password.with_suffix(".partial")
-        partial.touch(mode=0o600)
-        partial.write_text(secrets.token_urlsafe(16))
-        partial.rename(password)
+        write_secret(password, secrets.token_urlsafe(16))
     settings = folder / "users.ini"
     settings.write_text(CONFIG.format(database=folder.resolve() / "users.db"))
     return {
@@ -47,6 +44,15 @@ def prepare_users(folder: Path) -> dict[str, str]:
         "MLFLOW_AUTH_ADMIN_PASSWORD": password.read_text(),
         "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.token_hex(32),
     }
+
+
+def write_secret(file: Path, text: str) -> None:
+    """Write a file that nobody but its owner can read, whole or not at all."""
+    partial = file.with_suffix(".partial")
+    partial.unlink(missing_ok=True)
+    partial.touch(mode=0o600)
+    partial.write_text(text)
+    partial.rename(file)
 
 
 def as_admin(folder: Path) -> dict[str, str]:

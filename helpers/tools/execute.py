@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -39,17 +39,24 @@ def execute_notebooks(output: Path, parameters: dict[str, object]) -> None:
     be written.
     """
     paths = sorted(NOTEBOOKS.glob("*.ipynb"))
-    declared = {path: papermill.inspect_notebook(str(path)) for path in paths}
-    known = {name for names in declared.values() for name in names}
+    known = {name for path in paths for name in papermill.inspect_notebook(str(path))}
     unknown = sorted(set(parameters) - known)
     if unknown:
         raise ValueError(f"No notebook has a parameter {', '.join(unknown)}; there are {', '.join(sorted(known))}.")
     check_parameters(**{name: value for name, value in parameters.items() if name in RULES})
     with writing(output):
         shutil.copytree(NOTEBOOKS / "images", output / "images", dirs_exist_ok=True)  # for the pages that show them
+    execute_some(paths, output, parameters)
+
+
+def execute_some(paths: Iterable[Path], output: Path, parameters: dict[str, object]) -> None:
+    """Execute some notebooks one after the other into the folder output, and print each one's name and time.
+
+    Each gets those parameters that it declares. Raises RuntimeError as execute_notebook does.
+    """
     for path in paths:
-        start = time.perf_counter()
-        given = {name: value for name, value in parameters.items() if name in declared[path]}
+        start, declared = time.perf_counter(), papermill.inspect_notebook(str(path))
+        given = {name: value for name, value in parameters.items() if name in declared}
         print(f"{path.stem:<24}", end="", flush=True)
         execute_notebook(path, output / path.name, given)
         print(f"{time.perf_counter() - start:6.1f} s", flush=True)

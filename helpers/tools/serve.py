@@ -7,8 +7,7 @@ import sys
 from helpers import NOTEBOOKS
 from helpers.stores.place import SQLITE, database_of, from_command_line
 from helpers.surroundings import environment
-
-QUIET = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+from helpers.team import QUIET
 
 
 def chosen_store() -> str:

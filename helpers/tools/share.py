@@ -19,6 +19,7 @@ from helpers import NOTEBOOKS
 from helpers.child import LOOPBACK, Child, free_ports
 from helpers.stores.place import from_command_line
 from helpers.team import TeamServer
+from helpers.team_users import write_secret
 
 USER, BUCKET = "mlflow", "mlflow"
 DEBIAN = Path("/usr/lib/postgresql")
@@ -69,7 +70,7 @@ def postgresql(folder: Path) -> Iterator[Part]:
         lambda: _lets_in(address),
         os.environ,
     )
-    with _running(child):
+    with child:
         yield Part(child, address.replace("://", "+psycopg://"), {})
 
 
@@ -94,7 +95,7 @@ def s3(folder: Path) -> Iterator[Part]:
     }
     command = _weed_command(data, named, _identities(data, keys))
     child = Child("s3", command, data.parent, lambda: _has_bucket(environment), os.environ)
-    with _running(child):
+    with child:
         yield Part(child, f"s3://{BUCKET}", environment)
 
 
@@ -104,23 +105,8 @@ def credentials(folder: Path) -> dict[str, str]:
     if not file.exists():
         folder.mkdir(parents=True, exist_ok=True)
         names = "password", "access_key", "secret_key"
-        _write_secret(file, json.dumps({name: secrets.token_hex(20) for name in names}))
+        write_secret(file, json.dumps({name: secrets.token_hex(20) for name in names}))
     return json.loads(file.read_text())
-
-
-def _write_secret(file: Path, text: str) -> None:
-    file.unlink(missing_ok=True)
-    with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:
-        opened.write(text)
-
-
-@contextmanager
-def _running(child: Child) -> Iterator[None]:
-    child.start()
-    try:
-        yield
-    finally:
-        child.stop()
 
 
 # PostgreSQL
@@ -202,7 +188,7 @@ def _identities(data: Path, keys: dict[str, str]) -> Path:
     credential = {"accessKey": keys["access_key"], "secretKey": keys["secret_key"]}
     actions = ["Admin", "Read", "Write", "List", "Tagging"]
     file = data.with_suffix(".json")
-    _write_secret(file, json.dumps({"identities": [{"name": USER, "credentials": [credential], "actions": actions}]}))
+    write_secret(file, json.dumps({"identities": [{"name": USER, "credentials": [credential], "actions": actions}]}))
     return file
 
 

@@ -10,12 +10,13 @@ import mlflow
 import pytest
 
 from helpers import candidates
+from helpers.child import free_ports
 from helpers.stores import StoreError
 from helpers.stores.store import use_store
 from helpers.sweep import run_sweep
 from tests.conftest import ROOT
 from tests.support.names import EXPERIMENTS
-from tests.support.server import Proxy, free_port, running_server
+from tests.support.server import Proxy, running_server
 from tests.support.work import SPLIT, trials, whole
 
 HEARTBEAT = "POST /api/2.0/mlflow/runs/set-tag"
@@ -87,7 +88,7 @@ def test_a_server_that_stays_away_is_named_within_half_a_minute(server):
 
 
 def test_a_server_that_was_never_there_is_named_within_five_seconds(monkeypatch):
-    url, start = f"http://127.0.0.1:{free_port()}", time.monotonic()
+    url, start = f"http://127.0.0.1:{free_ports(1)[0]}", time.monotonic()
     with pytest.raises(StoreError, match=f"The store {url} does not answer; start its server"):
         use_store(url)
     assert time.monotonic() - start < 5

@@ -17,8 +17,8 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from helpers import NOTEBOOKS
+from helpers.child import free_ports
 from helpers.tools import execute
-from tests.support.server import free_port
 from tests.test_notebooks import SMALL
 
 # All cells of a notebook are in the page, not only those in view; no news and no questions.
@@ -53,7 +53,7 @@ def folder(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def lab(folder: Path) -> Iterator[str]:
     """JupyterLab's address; stopped with its kernels by its own process group."""
-    port = free_port()
+    (port,) = free_ports(1)
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}", "--allow-root"]
     command += ["--IdentityProvider.token=", f"--ServerApp.root_dir={folder}"]
     quiet = {**os.environ, "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings")}

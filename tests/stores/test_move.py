@@ -1,11 +1,9 @@
 """A store copied elsewhere and back holds the same rows, its models load, and what cannot be copied is said."""
 
-import os
 import shutil
 import sqlite3
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import count
@@ -18,19 +16,21 @@ from mlflow.utils.file_utils import local_file_uri_to_path
 from sqlalchemy import MetaData, create_engine, select, text
 
 from helpers import registry
+from helpers.child import free_ports
 from helpers.promotion import promote
 from helpers.registry import find_version
 from helpers.stores import StoreError, move
 from helpers.stores.move import Place, copy_store, place_of
 from helpers.stores.store import use_store
 from helpers.sweep import run_sweep
+from helpers.tools.share import postgresql
 from helpers.trials import Trial, product_name
 from tests.conftest import ROOT
 from tests.support.process import finish, registered, start
-from tests.support.server import free_port, running_server
+from tests.support.server import running_server
+from tests.support.team import open_folder, parts_are_missing
 from tests.support.work import SPLIT, whole
 
-POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 TRIALS = [Trial("linear", {"C": C}, 1, "strong", "made-up") for C in (0.01, 0.1, 1.0)]
 DIE = """
 import os, signal, sys
@@ -89,55 +89,52 @@ def server_of(folder: Path) -> str:
 def rows(place: Place) -> dict[str, list[str]]:
     """Every row of every table, with addresses from where the store begins and by their experiments' numbers."""
     metadata, found = MetaData(), {}
+    own = {f"'{home}": f"'/{number}" for home, number in numbers(place).items()}
     engine = create_engine(place.database)
     with engine.connect() as connection:
         metadata.reflect(connection)
-        places = connection.execute(text("SELECT artifact_location, experiment_id FROM experiments")).all()
-        own = {f"'{location.removeprefix(place.addresses)}": f"'/{number}" for location, number in places}
         for table in metadata.sorted_tables:
             read = [repr(dict(row)) for row in connection.execute(select(table)).mappings()]
-            found[table.name] = sorted(numbered(row.replace(place.addresses, ""), own) for row in read)
+            found[table.name] = sorted(renamed(row.replace(place.addresses, ""), own) for row in read)
     engine.dispose()
     return found
 
 
-def numbered(row: str, places: dict[str, str]) -> str:
-    for place, number in places.items():
-        row = row.replace(place, number)
+def numbers(place: Place) -> dict[str, int]:
+    """The experiments' numbers, by where their artifacts lie, from where the store begins."""
+    engine = create_engine(place.database)
+    with engine.connect() as connection:
+        query = "SELECT artifact_location, experiment_id FROM experiments"
+        found = connection.execute(text(query)).all()
+    engine.dispose()
+    return {location.removeprefix(place.addresses): number for location, number in found}
+
+
+def renamed(row: str, names: dict[str, str]) -> str:
+    for old, new in names.items():
+        row = row.replace(old, new)
     return row
 
 
-def files(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+def files(place: Place) -> dict[str, bytes]:
+    """Every artifact, by its path from its experiment's number on."""
+    folder, own = Path(local_file_uri_to_path(place.files)), numbers(place)
+    paths = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
+    return {f"{own[f'/{path.parts[0]}']}/{'/'.join(path.parts[1:])}": (folder / path).read_bytes() for path in paths}
 
 
 @pytest.fixture
 def postgres() -> Iterator[str]:
     """An empty database of PostgreSQL's."""
-    user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-    with tempfile.TemporaryDirectory() as folder:  # not pytest's, which only its own user may enter
-        if user:
-            shutil.chown(folder, "postgres")
-
-        def run(command: str, *more: str) -> None:
-            arguments = [*user, POSTGRES[-1] / command, "-D", f"{folder}/data", *more]
-            subprocess.run(arguments, cwd="/", check=True, stdout=subprocess.DEVNULL)
-
-        port = free_port()
-        run("initdb", "-A", "trust", "--no-sync", "-U", "postgres")
-        options = f"-c listen_addresses=127.0.0.1 -p {port} -k {folder}"
-        run("pg_ctl", "-o", options, "-l", f"{folder}/log", "-w", "start")
-        try:
-            yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
-        finally:
-            run("pg_ctl", "-m", "immediate", "stop")
+    with open_folder() as folder, postgresql(folder) as database:
+        yield database.address
 
 
 def test_a_folder_is_copied_row_by_row_and_file_by_file(filled, tmp_path):
     source, target = place_of(str(filled)), place_of(str(tmp_path / "copy"))
     copy_store(source, target)
     assert rows(source) == rows(target)
-    assert files(filled / "artifacts") == files(tmp_path / "copy" / "artifacts")
+    assert files(source) == files(target)
     whole(str(tmp_path / "copy"), 3)
     assert run_sweep(TRIALS, SPLIT)["outcome"].tolist() == 3 * ["found"]
 
@@ -167,7 +164,7 @@ def test_a_store_that_began_on_a_server_is_a_folder_that_use_store_takes(tmp_pat
     whole(str(tmp_path / "folder"), 1)
 
 
-@pytest.mark.skipif(not POSTGRES, reason="PostgreSQL is not installed")
+@parts_are_missing
 def test_postgresql_takes_a_store_counts_on_from_it_and_gives_it_back(filled, postgres, tmp_path):
     server = place_of(f"{postgres},{tmp_path / 'artifacts'}")
     copy_store(place_of(str(filled)), server)
@@ -217,14 +214,14 @@ def test_what_is_written_during_a_copy_is_not_held_up_and_left_out(store, tmp_pa
 
 @pytest.mark.parametrize(("name", "call"), [("_check_empty", 1), ("_copy_files", 3), ("_row", 20)])
 def test_a_copy_that_was_killed_is_made_whole_by_the_next_call(filled, tmp_path, name, call):
-    places = [str(filled), str(tmp_path / "copy")]
+    places = [str(filled), server_of(tmp_path / "server")]
     killed = subprocess.run([sys.executable, "-c", DIE, name, str(call), *places], cwd=ROOT, check=False)
     assert killed.returncode == -9
     command = [sys.executable, "-m", "helpers.stores.move", *places]
     assert subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stderr == b""
     source, target = map(place_of, places)
     assert rows(source) == rows(target)
-    assert files(filled / "artifacts") == files(tmp_path / "copy" / "artifacts")
+    assert files(source) == files(target)
 
 
 def test_a_file_that_a_sweep_is_just_renaming_is_copied_in_the_next_attempt(filled, tmp_path, monkeypatch):
@@ -237,8 +234,9 @@ def test_a_file_that_a_sweep_is_just_renaming_is_copied_in_the_next_attempt(fill
         honest(*args)
 
     monkeypatch.setattr(LocalArtifactRepository, "log_artifacts", late)
-    copy_store(place_of(str(filled)), place_of(str(tmp_path / "copy")))
-    assert files(filled / "artifacts") == files(tmp_path / "copy" / "artifacts")
+    source, target = place_of(str(filled)), place_of(str(tmp_path / "copy"))
+    copy_store(source, target)
+    assert files(source) == files(target)
 
 
 def test_artifacts_that_cannot_be_copied_are_named_and_no_row_is(filled, tmp_path):
@@ -275,7 +273,7 @@ def test_where_there_is_no_store_none_is_made(tmp_path):
 
 
 def test_a_database_that_does_not_answer_is_named_without_its_password(filled):
-    database = f"postgresql://ann:secret@127.0.0.1:{free_port()}/mlflow"
+    database = f"postgresql://ann:secret@127.0.0.1:{free_ports(1)[0]}/mlflow"
     with pytest.raises(
         StoreError, match=r"The database postgresql://ann:\*\*\*@127\.0\.0\.1.* cannot be used"
     ) as raised:

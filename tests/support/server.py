@@ -10,29 +10,21 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.error import URLError
 from urllib.parse import urlparse
 
+from helpers.child import answers, free_ports
+from helpers.team import QUIET
 from helpers.team_users import prepare_users
-
-QUIET = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Server:
     """`mlflow server` on a folder; start and kill may be called in turn. It has users where it gets their folder."""
 
     def __init__(self, folder: Path, python: str = sys.executable, users: Path | None = None) -> None:
-        self.folder, self.python, self.users, self.port = folder, python, users, free_port()
+        self.folder, self.python, self.users, self.port = folder, python, users, free_ports(1)[0]
         self.url = f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
@@ -53,15 +45,9 @@ class Server:
             stderr=self.log,
             start_new_session=True,
         )
-        while not self.answers():
+        while not answers(f"{self.url}/health"):
             assert self.process.poll() is None, (self.folder / "log").read_text()
             time.sleep(0.2)
-
-    def answers(self) -> bool:
-        try:
-            return urllib.request.urlopen(f"{self.url}/health", timeout=2).status == 200
-        except (URLError, OSError):
-            return False
 
     def kill(self) -> None:
         os.killpg(self.process.pid, signal.SIGKILL)

@@ -20,14 +20,11 @@ HOME = Path(sys.prefix) / "versions"  # of the environments
 CHAIN = """
 import json, sys
 from pathlib import Path
-import papermill
 from helpers import NOTEBOOKS
-from helpers.tools.execute import execute_notebook
-output, given = Path(sys.argv[1]), json.loads(sys.argv[2])
-output.mkdir(exist_ok=True)
-for path in sorted(NOTEBOOKS.glob("0[0-6]*.ipynb")):
-    declared = papermill.inspect_notebook(str(path)).keys() & given
-    execute_notebook(path, output / path.name, {name: given[name] for name in declared})
+from helpers.tools.execute import execute_some
+output = Path(sys.argv[1])
+output.mkdir()
+execute_some(sorted(NOTEBOOKS.glob("0[0-6]*.ipynb")), output, json.loads(sys.argv[2]))
 """
 
 
