@@ -38,7 +38,7 @@ def run_sweep(trials: Iterable[Trial], split: Split, n_jobs: int | None = None) 
     for. One that fails is closed as FAILED with its reason, and the others go on. Gives one row per trial:
     model, the trial's parameters, version, outcome (trained, found, failed) and reason. Raises ValueError for a trial
     that nothing can be trained with, StoreError when the store stays away, full or read-only or forbids it to this
-    user, and RuntimeError when processes keep dying.
+    user, and RuntimeError, or the engine's own error, when processes keep dying.
     """
     trials, rows = list(dict.fromkeys(trials)), {}
     for trial in trials:
@@ -60,8 +60,10 @@ def at_work(total: int) -> Iterator[Callable[[Trial, dict], None]]:
     try:
         with claims.stoppable(at_once=True), _progress(total) as report:
             yield report
-    except (KeyboardInterrupt, SystemExit):
-        claims.close_dead_runs()  # of the processes that were stopped with this one
+    except StoreError:
+        raise
+    except BaseException:
+        claims.close_dead_runs()  # of the processes that were stopped with this one, or died
         raise
     claims.close_dead_runs()
 
@@ -81,8 +83,12 @@ def until_all_are_done(
                 if row:
                     del waiting[trial]
                     yield trial, row
-        except BrokenExecutor as error:
+        except StoreError:
+            raise
+        except Exception as error:  # a process died, for which each engine has its own; a trial's comes as its row
             deaths = deaths + 1 if len(waiting) == left else 0
+            if deaths == 3 and not isinstance(error, BrokenExecutor):
+                raise
             if deaths == 3:
                 raise RuntimeError("Three times a process died before it finished a trial; is memory short?") from error
         else:

@@ -307,6 +307,37 @@ def test_the_same_call_runs_on_a_dask_cluster(one_by_one, store):
     assert scores() == one_by_one
 
 
+class ActorDiedError(Exception):
+    """As Ray's: each engine has its own error for a worker that died."""
+
+
+def dies(monkeypatch, times: int) -> None:
+    """The engine's worker dies in its first trial, so many times, and leaves its run open."""
+    honest, deaths = sweep._side_by_side, []
+
+    def side_by_side(waiting: list[Trial], *more: object) -> object:
+        if len(deaths) == times:
+            return honest(waiting, *more)
+        deaths.append(claims.claim(waiting[0].experiment, waiting[0].key, waiting[0].label))
+        mlflow.MlflowClient().set_tag(deaths[-1].info.run_id, "owner", f"{platform.node()} 1 1")
+        raise ActorDiedError
+
+    monkeypatch.setattr(sweep, "_side_by_side", side_by_side)
+
+
+def test_an_engine_whose_worker_died_is_asked_again(store, three, monkeypatch):
+    dies(monkeypatch, times=2)
+    assert run_sweep(three, SPLIT)["outcome"].tolist() == ["trained"] * 3
+    whole(str(store), 3)
+
+
+def test_an_engine_whose_workers_keep_dying_tells_it_and_leaves_no_run_open(store, three, monkeypatch):
+    dies(monkeypatch, times=3)
+    with pytest.raises(ActorDiedError):
+        run_sweep(three, SPLIT)
+    assert set(mlflow.search_runs(search_all_experiments=True)["status"]) == {"KILLED"}
+
+
 def test_workers_keep_tensorflow_to_their_share_of_the_cores(store, three, monkeypatch):
     shares = []
     monkeypatch.setattr(sweep, "_find_or_train", lambda trial, split: {"outcome": "found", "version": 1, "reason": ""})

@@ -1,9 +1,10 @@
 """What the topics share: the notebooks' default games and trials, a store, a stopwatch, and the printed table."""
 
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,7 +19,7 @@ from helpers.features import Split, fingerprint, matchup_table, split_by_season
 from helpers.games import Games
 from helpers.sources import load_games
 from helpers.stores.store import use_store
-from helpers.sweep import run_trial
+from helpers.sweep import run_sweep, run_trial
 from helpers.trials import Trial, make_trials
 from tests.support.work import SPLIT, trials
 
@@ -64,6 +65,15 @@ def measure(work: Callable[[], Result]) -> tuple[float, Result]:
     start = time.perf_counter()
     result = work()
     return time.perf_counter() - start, result
+
+
+def run(trials: list[Trial]) -> float:
+    """The seconds of a sweep, every trial of which must be trained; its progress goes to stderr, past the tables."""
+    with redirect_stdout(sys.stderr):
+        seconds, table = measure(lambda: run_sweep(trials, default_split()))
+    if set(table["outcome"]) != {"trained"}:
+        raise RuntimeError(f"Not every trial was trained:\n{table.to_string()}")
+    return seconds
 
 
 @contextmanager

@@ -1,19 +1,15 @@
 """The sweep of nine trials against the plain way, and what a trial costs when there are many."""
 
 import itertools
-import sys
 from collections.abc import Callable
-from contextlib import redirect_stdout
 
 import mlflow
 import pandas as pd
 
 from helpers.candidates import best_version
 from helpers.models import keras
-from helpers.sweep import run_sweep
-from helpers.trials import Trial
 from tests.benchmarks import plain
-from tests.benchmarks.common import check, default_split, empty_store, measure, nine_trials, show, timed, warm_up
+from tests.benchmarks.common import check, default_split, empty_store, measure, nine_trials, run, show, timed, warm_up
 from tests.support.fill import full_store
 from tests.support.names import CANDIDATES
 
@@ -32,7 +28,7 @@ def sweep() -> None:
         return plain.lowest_score()[0]
 
     def by_helpers() -> float:
-        _run(trials)
+        run(trials)
         return mlflow.get_run(best_version(trials[0].data).run_id).data.metrics["val_brier"]
 
     with empty_store() as store:
@@ -77,15 +73,6 @@ def _trials(loss: str) -> pd.DataFrame:
     return pd.DataFrame({"val_brier": table["metrics.val_brier"], "best": best, "last": last}, index=table.index)
 
 
-def _run(trials: list[Trial]) -> float:
-    """The seconds of a sweep, every trial of which must be trained; its progress goes to stderr, past the tables."""
-    with redirect_stdout(sys.stderr):
-        seconds, table = measure(lambda: run_sweep(trials, default_split()))
-    if set(table["outcome"]) != {"trained"}:
-        raise RuntimeError(f"Not every trial was trained:\n{table.to_string()}")
-    return seconds
-
-
 def growth() -> None:
     """What a trial costs in larger sweeps and in a full store, with so few epochs that bookkeeping decides."""
     warm_up()
@@ -93,7 +80,7 @@ def growth() -> None:
 
     def add_row(number: int, before: int) -> None:
         trials = [trial for seed in itertools.islice(seeds, number // 9) for trial in nine_trials(FEW_EPOCHS, seed)]
-        rows.append({"versions before": before, "trials": number, "seconds/trial": _run(trials) / number})
+        rows.append({"versions before": before, "trials": number, "seconds/trial": run(trials) / number})
 
     with empty_store():
         add_row(9, before=0)  # not shown: the graphs are traced once a process, however many trials there are
