@@ -139,7 +139,8 @@ def run_trial(trial: Trial, split: Split, name: str = "") -> ModelVersion:
     """The registered version of a trial: found where it has finished before, otherwise trained, logged, registered.
 
     It is one of the registered model of that name, by default the trial's own. Raises ValueError for a trial that
-    nothing can be trained with, RuntimeError when someone else is at work on it for longer than a dead one could be.
+    nothing can be trained with, StoreError when a part of the store fails, RuntimeError when someone else is at work on
+    it for longer than a dead one could be.
     """
     check(trial)
     take_hold()

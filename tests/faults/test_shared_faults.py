@@ -34,7 +34,7 @@ from tests.support.work import SPLIT, trials, whole
 
 pytestmark = parts_are_missing
 ROLE, PASSWORD = "team", "a-secret-of-the-database"
-WEIGHTS = f"PUT /{BUCKET}/.*/data/model.keras"  # of a model's files neither the first that is sent nor the last
+WEIGHTS = f"PUT /{BUCKET}/.*/data/model.keras"  # sent after MLmodel and what lies beside it
 SEEDS = count(1)  # each test has trials of its own in the one store
 
 
