@@ -21,6 +21,7 @@ from helpers.models import check, keras, library_of
 from helpers.models.fitted import FittedModel, Pruned, Watch
 from helpers.scoring import brier_score
 from helpers.stores import StoreError, StoreRefusalError
+from helpers.stores.server import check_upload
 from helpers.stores.store import check_store, store_in_use, use_store
 from helpers.surroundings import take_hold
 from helpers.trials import Trial
@@ -123,11 +124,29 @@ def _progress(total: int) -> Iterator[Callable[[Trial, dict], None]]:
         yield report
 
 
+@contextmanager
+def naming_the_part() -> Iterator[None]:
+    """Raise StoreError, with the part that failed, where the store does at what is done inside and is not well again.
+
+    Any other error is raised as it is.
+    """
+    try:
+        yield
+    except StoreError:
+        raise
+    except STORE_FAULTS as error:
+        check_store(patience=0)
+        check_upload(error)
+        raise
+
+
+@naming_the_part()
 def run_trial(trial: Trial, split: Split, name: str = "") -> ModelVersion:
     """The registered version of a trial: found where it has finished before, otherwise trained, logged, registered.
 
     It is one of the registered model of that name, by default the trial's own. Raises ValueError for a trial that
-    nothing can be trained with, RuntimeError when someone else is at work on it for longer than a dead one could be.
+    nothing can be trained with, StoreError when a part of the store fails, RuntimeError when someone else is at work on
+    it for longer than a dead one could be.
     """
     check(trial)
     take_hold()
@@ -159,6 +178,8 @@ def _work(trial: Trial, split: Split, store: str, cores: int, watch: Watch | Non
             except Exception as error:
                 with claims.stoppable(at_once=True):
                     check_store(PATIENCE_SECONDS)
+                if not attempts_left:
+                    check_upload(error)  # no other trial would be taken
                 if not attempts_left or not isinstance(error, STORE_FAULTS):
                     return trial, {"version": None, "outcome": "failed", "reason": claims.reason(error)}
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from helpers.child import answers
 from helpers.stores import StoreError, StoreRefusalError
 from helpers.surroundings import environment
 from helpers.trials import experiment_names
@@ -30,6 +31,14 @@ REFUSALS = {
     "[Ii]nvalid url|unsupported URI|connection adapters": "has no address that MLflow can use: correct STORE",
     "code (400|4[12]|501)": "is there and does not understand this client, which is mlflow {version}",
 }
+# What a database says that does not let a server work, as a pattern, and what helps. None tells that it has expired.
+DATABASE_FAULTS = {
+    "password|[Aa]uthenticat|Access denied": "renew the password that the server has there, which may have expired",
+    "[Tt]oo many|connection slots": "close some of its connections or allow more, or wait",
+    "": "see the server's log, or wait",
+}
+ILL = r"(?:too many |error code |^)(5\d\d|429)\b"
+SEARCH = "/api/2.0/mlflow/experiments/search"
 FORBIDDEN = "code 403|^PERMISSION_DENIED|403 Client Error"  # in a request, or where files are fetched or sent
 
 
@@ -46,16 +55,51 @@ def ask_server() -> None:
             mlflow.search_experiments(max_results=1)
     except Exception as error:  # the plugin of a service raises its own
         said = str(error)
+        if fault := _database_fault(uri, said):
+            raise StoreError(f"The store {uri} answers, but the database behind it {fault}.") from error
         refusal = next((what for sign, what in REFUSALS.items() if re.search(sign, said)), None)
         if refusal:
             what = refusal.format(version=mlflow.__version__)
             raise StoreRefusalError(f"The store {uri} {what} ({_answer(said)}).") from error
-        ill = re.search(r"(?:too many |error code )(5\d\d|429)", said)
-        if ill:
-            raise StoreError(f"The store {uri} answers with error {ill[1]}; see its log, or wait.") from error
-        if not isinstance(error, mlflow.MlflowException | OSError):  # and no fault of the network, which may pass
+        if not re.search(ILL, said) and not isinstance(error, mlflow.MlflowException | OSError):
             raise StoreRefusalError(f"The store {uri} cannot be used ({_answer(said)}).") from error
-        raise StoreError(f"The store {uri} does not answer; start its server or choose another STORE.") from error
+        raise StoreError(f"The store {uri} {_illness(uri, said)}.") from error
+
+
+def _database_fault(uri: str, said: str) -> str:
+    """What a server tells of the database behind it, in SQLAlchemy's words, to end a sentence; "" where it does not."""
+    told = _untold(uri) if re.search(ILL, said) and uri.startswith("http") else said
+    fault = re.search(r"(?s)\([\w.]+\) (.*?)\n.*sqlalche\.me", told)
+    if not fault:
+        return ""
+    answer = fault[1].rpartition(" failed: ")[2]  # what stands before that is the driver's
+    helps = next(what for sign, what in DATABASE_FAULTS.items() if re.search(sign, answer))
+    return f"does not let it work ({_answer(answer)}): {helps}"
+
+
+def _illness(uri: str, said: str) -> str:
+    """What ails a server that refuses nobody, to end a sentence: it is ill, or busy with its database, or away."""
+    if ill := re.search(ILL, said):
+        return f"answers with error {ill[1]}; see its log, or wait"
+    if "timed out" in said and uri.startswith("http") and answers(f"{uri}/health"):
+        return "is up, but does not answer what it has to ask the database behind it; see its log, or wait"
+    return "does not answer; start its server or choose another STORE"
+
+
+def _untold(uri: str) -> str:
+    """What a server says with an error that may pass, of which MLflow's client tells no more than its number."""
+    from mlflow import MlflowException
+    from mlflow.utils.credentials import get_default_host_creds
+    from mlflow.utils.rest_utils import http_request_safe
+
+    try:
+        with environment(PROBE):
+            http_request_safe(
+                get_default_host_creds(uri), SEARCH, "POST", json={"max_results": 1}, raise_on_status=False
+            )
+    except MlflowException as error:
+        return str(error)
+    return ""  # it has passed
 
 
 def ask_artifacts() -> None:
@@ -74,8 +118,29 @@ def ask_artifacts() -> None:
         with environment(PROBE):
             get_artifact_repository(home.artifact_location).list_artifacts()
     except Exception as error:  # each kind of place raises its own
+        ill = re.search(ILL, str(error))
+        answer = f"error {ill[1]}" if ill else _answer(str(error))
         raise StoreError(
-            f"The store {uri} answers, but the place of its artifacts does not ({_answer(str(error))}); see its log."
+            f"The store {uri} answers, but the place of its artifacts does not ({answer}); see its log."
+        ) from error
+
+
+def check_upload(error: BaseException) -> None:
+    """Raise StoreError where an error is that a server, which is otherwise well, could not keep an artifact.
+
+    MLflow's server keeps to its log what the place of the artifacts said.
+    """
+    import mlflow
+    from requests.exceptions import HTTPError, RetryError
+
+    fault = error.__context__ if isinstance(error, mlflow.MlflowException) else error  # MLflow's own has no request
+    if not isinstance(fault, HTTPError | RetryError) or fault.request is None:
+        return
+    ill, request = re.search(r"(?:too many |^)(5\d\d)\b", str(fault)), fault.request
+    if ill and request.method == "PUT" and "/mlflow-artifacts/" in request.url:
+        raise StoreError(
+            f"The store {mlflow.get_tracking_uri()} answers, but the place of its artifacts takes no file "
+            f"(error {ill[1]}); the server's log tells whether that is full or read-only, or was away for a moment."
         ) from error
 
 

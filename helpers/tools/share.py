@@ -176,6 +176,7 @@ def _weed_command(data: Path, ports: dict[str, int], identities: Path) -> list[s
         "s3.port.iceberg": 0,
         "s3.port.lance": 0,
         "master.telemetry": "false",
+        "master.electionTimeout": "1s",  # started again, a master that is alone would wait 20 s for others
         "master.volumeSizeLimitMB": 1024,
         "volume.max": 0,  # as many as the disk has room for
         **ports,

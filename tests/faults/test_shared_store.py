@@ -1,32 +1,17 @@
 """A team's store whose server, PostgreSQL or S3 is killed while two people's sweeps run, and comes back."""
 
-import os
-import signal
 import time
-from contextlib import suppress
 
-import psutil
 import pytest
 
-from helpers.child import Child
 from helpers.team import TeamServer
 from helpers.tools.share import postgresql, s3
 from tests.support.process import start
 from tests.support.server import Proxy
-from tests.support.team import open_folder, parts_are_missing
+from tests.support.team import kill, open_folder, parts_are_missing
 from tests.support.work import whole
 
 pytestmark = parts_are_missing
-
-
-def kill(child: Child) -> None:
-    """Kill a part with all its processes, of which PostgreSQL's are each in a group of its own."""
-    for process in psutil.Process(child.process.pid).children(recursive=True):
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
-    with suppress(ProcessLookupError):
-        os.killpg(child.process.pid, signal.SIGKILL)
-    child.process.wait()
 
 
 @pytest.mark.parametrize("part", ["server", "database", "objects"])

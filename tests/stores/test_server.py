@@ -4,13 +4,16 @@ import http.server
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import mlflow
 import pytest
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from helpers.stores import StoreError, StoreRefusalError
-from helpers.stores.server import ask_server, needing
+from helpers.stores.server import PROBE, ask_server, check_upload, needing
 from helpers.stores.store import check_store, use_store
+from helpers.surroundings import environment
 from helpers.sweep import run_sweep
 from tests.support.server import Proxy, running_server
 from tests.support.work import SPLIT, trials
@@ -25,7 +28,7 @@ class Answers(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
         self.answer: tuple[int, str, dict[str, str]] = (200, "{}", {})
-        self.seconds = 0.0  # that an answer takes
+        self.seconds = 0.0  # that an answer to a POST takes
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
 
@@ -35,7 +38,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def reply(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        time.sleep(self.server.seconds)
+        time.sleep(self.server.seconds if self.command == "POST" else 0)
         status, text, headers = self.server.answer
         self.send_response(status)
         for name, value in {"Content-Length": str(len(text)), **headers}.items():
@@ -43,7 +46,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(text.encode())
 
-    do_GET = do_POST = reply  # noqa: N815  http.server asks for these names
+    do_GET = do_POST = do_PUT = reply  # noqa: N815  http.server asks for these names
 
 
 @pytest.fixture
@@ -132,6 +135,37 @@ def test_a_server_that_is_ill_is_quoted_and_waited_for(server, status):
     assert time.monotonic() - start >= 2
 
 
+DATABASE_FAULTS = {
+    "(psycopg.OperationalError) connection to server at x, port 1 failed: FATAL:  password authentication failed": (
+        "it says 'FATAL: password authentication failed'.*: renew the password"
+    ),
+    "(pymysql.err.OperationalError) (1045, 'Access denied for user')": "Access denied for user.*: renew the password",
+    "(pymysql.err.OperationalError) (1040, 'Too many connections')": "Too many connections.*: close some",
+    "(sqlite3.OperationalError) disk I/O error\\n[SQL: SELECT 1]": "it says 'disk I/O error'.*: see the server's log",
+}
+
+
+@pytest.mark.parametrize("status", [400, 500, 503])
+@pytest.mark.parametrize("said", DATABASE_FAULTS)
+def test_the_database_behind_a_server_is_named_and_quoted(server, status, said):
+    said_in_full = f"{said}\\n(Background on this error at: https://sqlalche.me/e/21/e3q8)"
+    server.answer = (status, error("TEMPORARILY_UNAVAILABLE", said_in_full), {})
+    sentence = "answers, but the database behind it does not let it work"
+    with pytest.raises(
+        StoreError, match=rf"^The store {server.url} {sentence} [^\n]*{DATABASE_FAULTS[said]}"
+    ) as raised:
+        use_store(server.url)
+    assert not isinstance(raised.value, StoreRefusalError)
+
+
+def test_a_server_that_waits_for_its_database_is_told_from_one_that_is_away(server, monkeypatch):
+    """As MLflow's does for 100 s, when it asks a database for the first time that lets nobody in."""
+    monkeypatch.setitem(PROBE, "MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    server.seconds = 3
+    with pytest.raises(StoreError, match="is up, but does not answer what it has to ask the database behind it"):
+        use_store(server.url)
+
+
 @pytest.mark.parametrize(
     ("raised", "kind", "sentence"),
     [
@@ -165,6 +199,27 @@ def test_a_server_that_has_lost_its_artifacts_is_told_from_one_that_is_away(tmp_
         proxy.unknown = "/mlflow-artifacts/"
         with pytest.raises(StoreError, match="answers, but the place of its artifacts does not"):
             check_store(patience=0)
+
+
+@pytest.mark.parametrize(
+    ("status", "call", "is_named"),
+    [
+        (500, "log_artifact", True),
+        (507, "log_artifact", True),
+        (429, "log_artifact", False),
+        (403, "log_artifact", False),
+        (500, "download_artifacts", False),
+    ],
+)
+def test_only_an_upload_that_a_server_could_not_keep_is_told_as_one(server, tmp_path, status, call, is_named):
+    server.answer = (status, "ill", {})
+    mlflow.set_tracking_uri(server.url)
+    (tmp_path / "file").touch()
+    named = f"^The store {server.url} answers, but the place of its artifacts takes no file .error {status}."
+    with environment(PROBE), pytest.raises((mlflow.MlflowException, OSError)) as raised:
+        getattr(get_artifact_repository("mlflow-artifacts:/1"), call)(str(tmp_path / "file"))
+    with pytest.raises(StoreError, match=named) if is_named else nullcontext():
+        check_upload(raised.value)
 
 
 def test_the_wrong_scheme_is_said_to_be_one(server):

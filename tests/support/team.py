@@ -2,11 +2,12 @@
 
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import psutil
 import pytest
 
 from helpers import registry
+from helpers.child import Child
 from helpers.features import OUTCOME
 from helpers.stores.store import use_store
 from helpers.sweep import run_trial
@@ -51,6 +53,16 @@ def open_folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o711)
         yield Path(folder) / "team"
+
+
+def kill(child: Child) -> None:
+    """Kill a part with all its processes, of which PostgreSQL's are each in a group of its own."""
+    for process in psutil.Process(child.process.pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    with suppress(ProcessLookupError):
+        os.killpg(child.process.pid, signal.SIGKILL)
+    child.process.wait()
 
 
 def left_in(folder: Path) -> list[str]:
