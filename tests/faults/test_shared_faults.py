@@ -20,7 +20,7 @@ import psycopg
 import pytest
 import requests
 from botocore.exceptions import ClientError
-from sqlalchemy import URL, make_url
+from sqlalchemy import make_url
 
 from helpers.stores import StoreError
 from helpers.stores.store import use_store
@@ -29,7 +29,7 @@ from helpers.team import TeamServer
 from helpers.tools.share import BUCKET, postgresql, s3, weed
 from helpers.trials import Trial
 from tests.support.line import Line
-from tests.support.team import kill, open_folder, parts_are_missing
+from tests.support.team import kill, libpq, open_folder, parts_are_missing
 from tests.support.work import SPLIT, trials, whole
 
 pytestmark = parts_are_missing
@@ -46,7 +46,7 @@ class Team:
 
     def __init__(self, folder: Path, stack: ExitStack) -> None:
         database, self.objects = stack.enter_context(postgresql(folder)), stack.enter_context(s3(folder))
-        self.admin = stack.enter_context(psycopg.connect(libpq(make_url(database.address)), autocommit=True))
+        self.admin = stack.enter_context(psycopg.connect(libpq(database.address), autocommit=True))
         self.admin.execute(f"CREATE ROLE {ROLE} LOGIN PASSWORD '{PASSWORD}'")
         self.admin.execute(f"CREATE DATABASE {ROLE} OWNER {ROLE}")
         self.database = make_url(database.address).set(username=ROLE, password=PASSWORD, database=ROLE)
@@ -72,10 +72,6 @@ class Team:
         except ClientError:
             return False
         return True
-
-
-def libpq(address: URL) -> str:
-    return address.set(drivername="postgresql").render_as_string(hide_password=False)
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from helpers.tools.share import postgresql, s3
 from helpers.trials import Trial
 from tests.support.cells import PARAMETERS, run_cells, small_scale
 from tests.support.contents import contents
-from tests.support.team import open_folder, parts_are_missing
+from tests.support.team import libpq, open_folder, parts_are_missing
 
 pytestmark = parts_are_missing
 SMALL = {"EPOCHS": 2, "VALIDATION_SEASONS": 1, "TEST_SEASONS": 2, "TRIALS": 3}
@@ -27,7 +27,7 @@ def test_the_series_on_a_teams_server_adds_nothing_the_second_time(tmp_path):
     paths = sorted(NOTEBOOKS.glob("*.ipynb"))
     with open_folder() as folder, postgresql(folder) as database, s3(folder) as objects:
         other = make_url(database.address).set(database="other").render_as_string(hide_password=False)
-        with psycopg.connect(database.address.replace("+psycopg", ""), autocommit=True) as admin:
+        with psycopg.connect(libpq(database.address), autocommit=True) as admin:
             admin.execute("CREATE DATABASE other")
         with TeamServer(folder, database.address, objects.address, more=objects.environment) as server:
             given, held = {**SMALL, "STORE": server.url}, []
@@ -48,7 +48,7 @@ def test_the_series_on_a_teams_server_adds_nothing_the_second_time(tmp_path):
 
 
 def versions_in(database: str) -> dict[str, int]:
-    with psycopg.connect(database.replace("+psycopg", "")) as connection:
+    with psycopg.connect(libpq(database)) as connection:
         return dict(connection.execute("SELECT name, count(*) FROM model_versions GROUP BY name").fetchall())
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import mlflow
 import psutil
 import pytest
+from sqlalchemy import URL, make_url
 
 from helpers import registry
 from helpers.child import Child
@@ -53,6 +54,11 @@ def open_folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o711)
         yield Path(folder) / "team"
+
+
+def libpq(address: str | URL) -> str:
+    """A PostgreSQL address of SQLAlchemy's, as psycopg itself takes it."""
+    return make_url(address).set(drivername="postgresql").render_as_string(hide_password=False)
 
 
 def kill(child: Child) -> None:
