@@ -29,8 +29,8 @@ def reached(code: str) -> set[str]:
 
 
 def test_what_is_reached_is_what_is_imported_and_what_that_imports(house):
-    names = {"place.py", "folder.py", "experiments.py", "server.py", "store.py", "surroundings.py", "trials.py"}
-    assert reached(ONE) == {*names, "plots.py", "games.py", "__init__.py"}
+    stores = {"place.py", "folder.py", "experiments.py", "server.py", "store.py", "surroundings.py", "trials.py"}
+    assert reached(ONE) == {*stores, "child.py", "plots.py", "games.py", "__init__.py"}
     assert reached("import pandas\nimport mlflow") == set()
 
 
