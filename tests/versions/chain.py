@@ -23,7 +23,7 @@ from pathlib import Path
 from helpers import NOTEBOOKS
 from helpers.tools.execute import execute_some
 output = Path(sys.argv[1])
-output.mkdir()
+output.mkdir(parents=True)
 execute_some(sorted(NOTEBOOKS.glob("0[0-6]*.ipynb")), output, json.loads(sys.argv[2]))
 """
 
