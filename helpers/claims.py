@@ -119,11 +119,14 @@ def living_runs(experiment_id: str, trial: str) -> list[str]:
     return [run.info.run_id for run in runs if _is_a_claim(run) and _lives(run)]
 
 
-def close_dead_runs() -> None:
-    """Close the candidates' runs whose process is gone: as FINISHED if their version was registered, else KILLED."""
-    client = mlflow.MlflowClient()
+def close_dead_runs(experiment: str = "") -> None:
+    """Close the candidates' runs whose process is gone: as FINISHED if their version was registered, else KILLED.
+
+    Of one experiment, or of all; a server is asked for each by its name.
+    """
+    client, names = mlflow.MlflowClient(), [experiment] if experiment else experiment_names()
     for run in mlflow.search_runs(
-        experiment_names=experiment_names(), filter_string="attributes.status = 'RUNNING'", output_format="list"
+        experiment_names=names, filter_string="attributes.status = 'RUNNING'", output_format="list"
     ):
         if _is_a_claim(run) and not _lives(run):
             registered = client.search_model_versions(f"run_id = '{run.info.run_id}'")

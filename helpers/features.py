@@ -12,6 +12,7 @@ TEAM = ["League", "Season", "TeamID"]
 MATCHUP = ["League", "Season", "Team1", "Team2"]
 OUTCOME = "Team1Won"
 UNSEEDED = 17  # a team outside the field counts as one line below the last
+PLACES = 6  # of a rating; the digits that processors disagree in, from the twelfth on, would make other games of these
 
 _AVERAGED = ["FGM", "FGA", "FGM3", "FGA3", "OR", "DR", "Ast", "Stl", "PF"]
 _RATINGS = ["Margin", "CarriedElo", "Seed"]
@@ -75,6 +76,7 @@ def team_features(games: Games) -> pd.DataFrame:
     Season means of nine box-score statistics and of the opponents' (counts a game), win ratios (0 to 1), Elo and
     CarriedElo (points around 1500), Margin (points better than the league's mean team), Seed (1 to 16, 17 outside
     the field), and the last three once more for the women, 0 for the men. Nothing of a tournament but the seeds.
+    Ratings have 6 decimal places, the same on every processor.
     """
     regular = games.regular
     teams = season_averages(regular)
@@ -86,6 +88,7 @@ def team_features(games: Games) -> pd.DataFrame:
     seeds = games.seeds.assign(Seed=games.seeds["Seed"].str[1:3].astype(float)).set_index(TEAM)["Seed"]
     teams["Seed"] = seeds.reindex(teams.index).fillna(UNSEEDED)
     women = teams.index.get_level_values("League") == "W"
+    teams = teams.round(dict.fromkeys(["Elo", "CarriedElo", "Margin"], PLACES))
     by_league = {f"{rating}_women": teams[rating].where(women, 0.0) for rating in _RATINGS}
     return teams.assign(**by_league)[[*_TEAM_FEATURES["box-score"], *_TEAM_FEATURES["strong"]]]
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -16,6 +17,7 @@ from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.models import Model, infer_signature
 from mlflow.models.model import MLMODEL_FILE_NAME
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from helpers import game_pyfunc
 from helpers.models.fitted import FittedModel
@@ -29,6 +31,7 @@ CLASSES = {
     "sklearn": ("sklearn", "LinearModel"),
     "pytorch": ("torch", "TorchModel"),
 }
+UPLOADS = 4  # files of a model at a time
 DISTRIBUTIONS = {"sklearn": "scikit-learn"}  # where the package to install has another name than the module
 
 
@@ -140,8 +143,19 @@ def _log_as_model(run_id: str, folder: Path) -> str:
     )
     client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
     label(folder, run_id=run_id, model_id=model.model_id, artifact_path=model.artifact_location)
-    client.log_model_artifacts(model.model_id, str(folder))
+    if model.artifact_location.startswith("mlflow-artifacts:"):
+        _upload_at_once(folder, model.artifact_location)
+    else:
+        client.log_model_artifacts(model.model_id, str(folder))
     return client.finalize_logged_model(model.model_id, LoggedModelStatus.READY).model_uri
+
+
+def _upload_at_once(folder: Path, place: str) -> None:
+    """Send a folder's files to a server several at a time; MLflow, which does so to S3, sends a server one by one."""
+    to = get_artifact_repository(place)
+    files = [(path, path.parent.relative_to(folder).as_posix()) for path in folder.rglob("*") if path.is_file()]
+    with ThreadPoolExecutor(UPLOADS) as pool:
+        list(pool.map(lambda file: to.log_artifact(str(file[0]), file[1] if file[1] != "." else None), files))
 
 
 def _log_as_artifacts(run_id: str, folder: Path) -> str:

@@ -142,7 +142,8 @@ def _play(season: _Season, day: np.ndarray, pairs: np.ndarray, place: np.ndarray
     extra = 1 + rng.choice(len(law["overtime_margins"]), len(margin), p=law["overtime_margins"])
     points = np.where(overtime, extra, np.maximum(1, np.rint(np.abs(margin)))).astype(int)
     columns = {"DayNum": day, "First": first, "Second": second, "Place": place, "Margin": won * points}
-    return pd.DataFrame({**columns, "NumOT": periods, "WTrueProb": ndtr(won * expected / law["margin_sd"])})
+    chance = ndtr(won * expected / law["margin_sd"]).round(12)  # the digits in which processors agree
+    return pd.DataFrame({**columns, "NumOT": periods, "WTrueProb": chance})
 
 
 def _winners(games: pd.DataFrame) -> np.ndarray:

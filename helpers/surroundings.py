@@ -16,12 +16,16 @@ SETTINGS = {
     "KERAS_BACKEND": "tensorflow",
     "TF2_BEHAVIOR": "1",
 }
-# A call gives up on a server that is away after 2 s, not 4 minutes; run_sweep waits, and begins the trial again.
-RETRIES = {
+# Where the user has set nothing else. A call gives up on a server that is away after 2 s, not 4 minutes; run_sweep
+# waits, and begins the trial again. Files come through the server: MLflow would send each client on to the S3 service
+# behind it, which often only the server can reach, and which takes two requests a file.
+UNLESS_SET = {
+    "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER": "0",
 }
+LOCAL = ("127.0.0.1", "localhost")  # which a company's proxy would look for on its own machine
 # What can decide what a call of MLflow, Keras or TensorFlow does, or will be invented to. TensorFlow's are told from
 # Terraform's, whose names begin alike.
 _STEERING = re.compile(
@@ -59,14 +63,24 @@ def give_back() -> None:
 @contextmanager
 def _held_environment() -> Iterator[None]:
     away = {name: os.environ[name] for name in os.environ if _STEERING.fullmatch(name) and not _is_left_alone(name)}
-    retries = {name: os.environ.get(name) or value for name, value in RETRIES.items()}
+    unless_set = {name: os.environ.get(name) or value for name, value in UNLESS_SET.items()}
     # requests would send the user of ~/.netrc to a server in place of the one that these variables name.
     is_named = os.environ.get("MLFLOW_TRACKING_TOKEN") or os.environ.get("MLFLOW_TRACKING_USERNAME")
     netrc = {"NETRC": os.devnull} if is_named else {}
     taken_away.update({name: value for name, value in away.items() if name not in SETTINGS})
-    with environment(retries | netrc | dict.fromkeys(away) | SETTINGS):
+    with environment(unless_set | netrc | _past_the_proxy() | dict.fromkeys(away) | SETTINGS):
         yield
     taken_away.clear()
+
+
+def _past_the_proxy() -> dict[str, str]:
+    """The variables by which this machine's own addresses pass a proxy by, where one is named, beside those that do."""
+    told = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    named = any(os.environ[name] for name in os.environ if re.fullmatch("(http|https|all)_proxy", name, re.IGNORECASE))
+    if not named or told.strip() == "*":
+        return {}
+    hosts = ",".join(dict.fromkeys([*filter(None, told.split(",")), *LOCAL]))
+    return {"no_proxy": hosts, "NO_PROXY": hosts}
 
 
 def _is_left_alone(name: str) -> bool:

@@ -191,7 +191,7 @@ def _find_or_train(trial: Trial, split: Split, watch: Watch | None) -> dict | No
 
 
 def _find(trial: Trial, name: str) -> ModelVersion | None:
-    claims.close_dead_runs()  # one of them may have registered this trial and not come to close its run
+    claims.close_dead_runs(trial.experiment)  # one of them may have registered this trial and not come to close its run
     return registry.find_version(name, trial.key)
 
 
@@ -227,7 +227,7 @@ def register_trained(run_id: str, trial: Trial, fitted: FittedModel, split: Spli
     if score:
         mlflow.log_metric("val_brier", score["val_brier"], run_id=run_id)
     digest = registry.check_reloaded(model_uri, fitted, tried)
-    claims.close_dead_runs()  # once more: one may have registered this trial after it was looked for, and died
+    claims.close_dead_runs(trial.experiment)  # once more: one may have registered it after it was looked for, and died
     tags = registry.version_tags(trial.key, digest, {**trial.made_of, **score})
     return registry.register(model_uri, name, tags)
 

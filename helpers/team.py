@@ -8,6 +8,7 @@ from pathlib import Path
 
 from helpers.child import LOOPBACK, Child, answers, check_port, free_ports
 from helpers.stores.place import SQLITE
+from helpers.surroundings import take_hold
 
 QUIET = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
 # What the caller's environment tells MLflow is for a client, but for the ways to services that the server uses itself.
@@ -32,6 +33,7 @@ class TeamServer:
         address such as s3://bucket/path. Clients load and save artifacts through the server. A port of 0 is a free
         one. app is one of MLflow's, as basic-auth; more are variables of the server's environment.
         """
+        take_hold()
         self.folder, self.port = Path(folder).resolve(), port or free_ports(1)[0]
         self.database = database or f"{SQLITE}{self.folder / 'mlflow.db'}"
         self.artifacts = artifacts or str(self.folder / "artifacts")

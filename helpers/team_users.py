@@ -9,6 +9,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from helpers.surroundings import environment
 from helpers.trials import PROMOTIONS, experiment_name, experiment_names, model_names, product_name
 
 if TYPE_CHECKING:
@@ -61,8 +62,11 @@ def as_admin(folder: Path) -> dict[str, str]:
 
 
 def as_user(name: str, password: str) -> dict[str, str]:
-    """The variables that make a process a user of a server; MLflow reads them again at each request."""
-    return {"MLFLOW_TRACKING_USERNAME": name, "MLFLOW_TRACKING_PASSWORD": password}
+    """The variables that make a process a user of a server; MLflow reads them again at each request.
+
+    A workspace, which would be one of another server, is left out: prepare_users makes a server without.
+    """
+    return {"MLFLOW_TRACKING_USERNAME": name, "MLFLOW_TRACKING_PASSWORD": password, "MLFLOW_WORKSPACE": ""}
 
 
 def users_of(url: str) -> AuthServiceClient:
@@ -70,7 +74,8 @@ def users_of(url: str) -> AuthServiceClient:
 
     Raises RuntimeError where this MLflow knows no roles yet.
     """
-    with warnings.catch_warnings(action="ignore"):  # its import brings the server, which warns of its own parts
+    # Its import brings the server, which warns of its own parts, and reads what a server in this shell is set up with.
+    with warnings.catch_warnings(action="ignore"), environment({"MLFLOW_AUTH_CONFIG_PATH": None}):
         from mlflow.server import get_app_client
 
         server = get_app_client("basic-auth", url)

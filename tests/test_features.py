@@ -1,5 +1,8 @@
 """Ratings and averages by hand, the fast ways against the plain ones, and nothing from after the regular season."""
 
+import os
+import subprocess
+import sys
 from collections import defaultdict
 from dataclasses import replace
 
@@ -23,8 +26,14 @@ from helpers.features import (
     team_features,
 )
 from helpers.games import BOX_STATISTICS
+from tests.conftest import ROOT
 
 A, B, C = 1, 2, 3
+PRINT_FINGERPRINT = """
+from helpers.features import fingerprint, matchup_table, split_by_season
+from helpers.simulate import simulate_games
+print(fingerprint(split_by_season(matchup_table(simulate_games(5, range(2015, 2021))), 1, 1)))
+"""
 
 
 def played(*games: tuple) -> pd.DataFrame:
@@ -205,6 +214,14 @@ def test_the_fingerprint_changes_with_a_value_a_row_or_a_name_and_with_nothing_e
     for train in (nudged, split.train.iloc[1:], renamed):
         assert fingerprint(replace(split, train=train)) != same
     assert fingerprint(replace(split, test=split.test.iloc[:3])) == same
+
+
+def test_the_fingerprint_is_the_same_on_another_processor(split):
+    """Whoever shares a server would otherwise train the others' trials again, and take a champion for one of others."""
+    older = {**os.environ, "OPENBLAS_CORETYPE": "Nehalem", "NPY_DISABLE_CPU_FEATURES": "AVX512F AVX512_SKX X86_V4"}
+    command = [sys.executable, "-c", PRINT_FINGERPRINT]
+    there = subprocess.run(command, cwd=ROOT, env=older, capture_output=True, text=True, check=True).stdout
+    assert there.strip() == fingerprint(split)
 
 
 def test_a_whole_league_without_home_games_is_rated(games):

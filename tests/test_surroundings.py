@@ -6,12 +6,14 @@ import os
 import subprocess
 import sys
 import threading
+import urllib.request
 from dataclasses import replace
 from pathlib import Path
 
 import mlflow
 import numpy as np
 import pytest
+import requests
 
 from helpers import claims, registry, surroundings
 from helpers.models import keras
@@ -68,6 +70,7 @@ LEFT_ALONE = {
     "MLFLOW_S3_ENDPOINT_URL": "http://127.0.0.1:1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "7",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+    "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "true",
     "MLFLOW_WORKSPACE": "ours",
     "KERAS_HOME": "/nowhere",
     "TF_NUM_INTRAOP_THREADS": "1",
@@ -106,6 +109,35 @@ def test_the_user_of_netrc_is_not_sent_in_place_of_the_one_that_was_named(enviro
         environment.setenv(name, "me")
     surroundings.take_hold()
     assert os.environ.get("NETRC") == (os.devnull if name else None)
+
+
+@pytest.mark.parametrize(
+    ("told", "wanted"),
+    [(None, "127.0.0.1,localhost"), ("a.example,localhost", "a.example,localhost,127.0.0.1"), ("*", "*")],
+)
+def test_a_companys_proxy_is_passed_by_on_the_way_to_this_machine(environment, told, wanted):
+    for name in ("no_proxy", "NO_PROXY"):
+        environment.delenv(name, raising=False)
+    if told:
+        environment.setenv("NO_PROXY", told)
+    environment.setenv("http_proxy", "http://127.0.0.1:9")
+    surroundings.take_hold()
+    surroundings.take_hold()
+    assert os.environ["NO_PROXY"] == wanted
+    assert requests.utils.get_environ_proxies("http://127.0.0.1:1/") == {}
+    assert urllib.request.proxy_bypass("127.0.0.1:1")
+    assert bool(requests.utils.get_environ_proxies("http://mlflow.example/")) == (told != "*")
+    surroundings.give_back()
+    assert os.environ.get("NO_PROXY") == told
+
+
+def test_where_no_proxy_is_named_nothing_is_set_for_one(environment):
+    """For Python would then take its word for all there is to know, and not ask macOS or Windows for theirs."""
+    for name in ("no_proxy", "http_proxy", "https_proxy", "all_proxy"):
+        environment.delenv(name, raising=False)
+        environment.delenv(name.upper(), raising=False)
+    surroundings.take_hold()
+    assert {"no_proxy", "NO_PROXY"} & set(os.environ) == set()
 
 
 # No run, model or version of somebody else is touched

@@ -18,10 +18,13 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("a team's")
 
 
-def test_what_is_registered_by_it_loads_and_is_there_when_it_starts_again(folder, tmp_path, monkeypatch):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
-    monkeypatch.setenv("MLFLOW_BACKEND_STORE_URI", "postgresql://127.0.0.1:1/elsewhere")
-    monkeypatch.setenv("MLFLOW_ARTIFACTS_ONLY", "true")
+def test_what_is_registered_by_it_loads_and_is_there_when_it_starts_again(folder, tmp_path, environment):
+    environment.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    environment.setenv("MLFLOW_BACKEND_STORE_URI", "postgresql://127.0.0.1:1/elsewhere")
+    environment.setenv("MLFLOW_ARTIFACTS_ONLY", "true")
+    environment.setenv("http_proxy", "http://127.0.0.1:9")
+    environment.delenv("NO_PROXY", raising=False)
+    environment.delenv("no_proxy", raising=False)
     for again in ("first", "second"):
         with TeamServer(folder) as server:
             use(server.url, tmp_path / again)

@@ -41,9 +41,13 @@ class Team:
 
 @pytest.fixture(scope="module")
 def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
-    """A server with a user for each role, and a champion that the lead trained."""
+    """A server with a user for each role, and a champion that the lead trained.
+
+    Around all of it, what a process is told that works in a workspace of a company's server, or runs that.
+    """
     folder = tmp_path_factory.mktemp("team")
-    with running_server(folder, users=folder / "users") as server:
+    company = {"MLFLOW_WORKSPACE": "games", "MLFLOW_AUTH_CONFIG_PATH": "/nowhere"}
+    with running_server(folder, users=folder / "users") as server, environment(company):
         team = Team(server.url, folder / "users", {"admin": as_admin(folder / "users")})
         with team.seen_by("admin"):
             basic_auth = users_of(server.url)

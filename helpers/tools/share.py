@@ -18,6 +18,7 @@ from typing import NamedTuple
 from helpers import NOTEBOOKS
 from helpers.child import LOOPBACK, Child, free_ports
 from helpers.stores.place import from_command_line
+from helpers.surroundings import take_hold
 from helpers.team import TeamServer
 from helpers.team_users import write_secret
 
@@ -40,6 +41,7 @@ def share(folder: Path, port: int = 0) -> Iterator[TeamServer]:
 
     A port of 0 is a free one. Raises RuntimeError, with what to do or what was said, where one does not come up.
     """
+    take_hold()  # before the S3 service is asked whether it is up
     with (
         postgresql(folder) as database,
         s3(folder) as objects,
