@@ -272,6 +272,13 @@ def test_where_there_is_no_store_none_is_made(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_database_without_a_store_is_no_source(tmp_path):
+    sqlite3.connect(tmp_path / "games.db").close()
+    source = place_of(f"sqlite:///{tmp_path / 'games.db'},artifacts")
+    with pytest.raises(StoreError, match=r"^There is no store in sqlite:////.*/games\.db: correct the address\.$"):
+        copy_store(source, place_of(str(tmp_path / "copy")))
+
+
 def test_a_database_that_does_not_answer_is_named_without_its_password(filled):
     database = f"postgresql://ann:secret@127.0.0.1:{free_ports(1)[0]}/mlflow"
     with pytest.raises(
