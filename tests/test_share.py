@@ -43,8 +43,10 @@ def test_all_three_end_together_and_find_everything_when_they_start_again(folder
     (port,) = free_ports(1)
     monkeypatch.delattr(http_artifact_repo, "download_chunk")  # from the bucket, which other machines cannot reach
     process = serve(folder, port)
-    use(f"http://127.0.0.1:{port}", tmp_path / "model")
-    process.send_signal(blow)
+    try:
+        use(f"http://127.0.0.1:{port}", tmp_path / "model")
+    finally:
+        process.send_signal(blow)
     _, errors = process.communicate(timeout=60)
     assert (process.returncode != 0, errors) == (True, "")
     assert left_in(folder) == []
