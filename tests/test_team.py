@@ -3,6 +3,7 @@
 import socket
 import subprocess
 import sys
+import urllib.request
 
 import psutil
 import pytest
@@ -25,6 +26,7 @@ def test_what_is_registered_by_it_loads_and_is_there_when_it_starts_again(folder
     environment.setenv("http_proxy", "http://127.0.0.1:9")
     environment.delenv("NO_PROXY", raising=False)
     environment.delenv("no_proxy", raising=False)
+    environment.setattr(urllib.request, "_opener", None)  # one for the whole process, with the proxies of its first use
     for again in ("first", "second"):
         with TeamServer(folder) as server:
             use(server.url, tmp_path / again)
