@@ -142,7 +142,8 @@ def loss_curves(curves: pd.DataFrame, architecture: str, axes: Axes | None = Non
     axes.set(xlabel="epoch", ylabel="loss (mean squared error)", title=f"Loss, epoch by epoch: {architecture}")
     axes.locator_params(nbins=5)  # each number on an axis takes a millisecond, and the sweep draws often
     axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.legend(frameon=False)
+    axes.margins(y=0.2)  # room for the legend above curves that fill the rest
+    axes.legend(frameon=False, ncols=3, loc="upper center")
     return axes
 
 

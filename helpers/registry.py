@@ -152,10 +152,10 @@ def _log_as_model(run_id: str, folder: Path) -> str:
 
 def _upload_at_once(folder: Path, place: str) -> None:
     """Send a folder's files to a server several at a time; MLflow, which does so to S3, sends a server one by one."""
-    to = get_artifact_repository(place)
-    files = [(path, path.parent.relative_to(folder).as_posix()) for path in folder.rglob("*") if path.is_file()]
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    parents = [None if path.parent == folder else path.parent.relative_to(folder).as_posix() for path in files]
     with ThreadPoolExecutor(UPLOADS) as pool:
-        list(pool.map(lambda file: to.log_artifact(str(file[0]), file[1] if file[1] != "." else None), files))
+        list(pool.map(get_artifact_repository(place).log_artifact, map(str, files), parents))
 
 
 def _log_as_artifacts(run_id: str, folder: Path) -> str:
