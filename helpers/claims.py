@@ -25,6 +25,7 @@ DEAD_SECONDS = 30  # of ours without a new beat, for a run of another machine, w
 CLAIM = {"trial": "[A-Za-z0-9-]+", "owner": r".+ \d+ \d+", "heartbeat": r"\d+(\.\d+)?"}  # a claim's tags, as patterns
 
 _claimed: set[str] = set()  # the runs that this process is at work on
+_making = threading.Lock()  # held until a new run is among them, for another thread may see it before
 _heard: dict[str, tuple[str, float]] = {}  # another machine's runs: the last beat, and when it was new to us
 
 
@@ -41,10 +42,10 @@ def claim(experiment: str, trial: str, name: str, finished: Callable[[], object]
     if living_runs(home.experiment_id, trial):
         return None
     tags = {"trial": trial, "owner": _owner(), "heartbeat": f"{time.time():.0f}"}
-    with needing(f"EDIT on the experiment {experiment}"):
+    with needing(f"EDIT on the experiment {experiment}"), _making:
         run = client.create_run(home.experiment_id, tags=resolve_tags(tags), run_name=name)
-    run_id = run.info.run_id
-    _claimed.add(run_id)
+        run_id = run.info.run_id
+        _claimed.add(run_id)
     try:
         ours = living_runs(home.experiment_id, trial) == [run_id] and not finished()
     except BaseException:
@@ -128,11 +129,16 @@ def close_dead_runs(experiment: str = "") -> None:
     for run in mlflow.search_runs(
         experiment_names=names, filter_string="attributes.status = 'RUNNING'", output_format="list"
     ):
-        if _is_a_claim(run) and not _lives(run):
+        if _is_a_claim(run) and not _lives(run) and _still_runs(run):
             registered = client.search_model_versions(f"run_id = '{run.info.run_id}'")
             if not registered:
                 client.set_tag(run.info.run_id, "reason", "its process ended without closing it")
             client.set_terminated(run.info.run_id, "FINISHED" if registered else "KILLED")
+
+
+def _still_runs(run: Run) -> bool:
+    """Whether a run has not been closed by its own process since it was found."""
+    return mlflow.get_run(run.info.run_id).info.status == "RUNNING"
 
 
 def _is_a_claim(run: Run) -> bool:
@@ -146,7 +152,8 @@ def _lives(run: Run) -> bool:
     if machine != platform.node():
         return _beats(run)
     if f"{machine} {process} {born}" == _owner():
-        return run.info.run_id in _claimed
+        with _making:
+            return run.info.run_id in _claimed
     try:
         found = psutil.Process(int(process))
         return abs(found.create_time() - float(born)) < 2 and found.status() != psutil.STATUS_ZOMBIE

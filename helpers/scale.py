@@ -44,13 +44,15 @@ def cost_of_a_trial(folder: Path, log: Path, trials: int) -> pd.DataFrame:
     """What one trial costs a server that keeps its files in a folder, and what MANY would: one row for each cost.
 
     The requests are counted in the server's log, from its start; the few before the first trial are among them, and
-    heartbeats are not: how many there are depends on how long a trial takes.
+    heartbeats are not: how many there are depends on how long a trial takes. They are whole, for writers that meet ask
+    once more.
     """
     files = [file for file in (folder / "artifacts").rglob("*") if file.is_file()]
+    requests = sum(bool(REQUEST.search(line)) for line in log.read_text().splitlines())
     costs = {
-        "requests": sum(bool(REQUEST.search(line)) for line in log.read_text().splitlines()),
-        "files": len(files),
-        "MB of files": sum(file.stat().st_size for file in files) / 1e6,
+        "requests": round(requests / trials),
+        "files": len(files) / trials,
+        "MB of files": sum(file.stat().st_size for file in files) / 1e6 / trials,
     }
-    table = pd.DataFrame({"one trial": costs}) / trials
+    table = pd.DataFrame({"one trial": costs})
     return table.assign(**{f"{MANY:,} trials": MANY * table["one trial"]})

@@ -1,6 +1,7 @@
 """A trial is held by one living run at a time."""
 
 import platform
+import threading
 import time
 from types import SimpleNamespace
 
@@ -31,6 +32,40 @@ def test_of_two_claims_the_first_holds_and_gives_way_when_its_process_is_gone(st
     claims.close_dead_runs()
     assert mlflow.get_run(first).info.status == "KILLED"
     assert mlflow.get_run(second).info.status == "RUNNING"
+
+
+def test_another_thread_that_sees_a_new_run_does_not_take_it_for_a_dead_one(store, monkeypatch):
+    use_store(str(store))
+    honest, others = mlflow.MlflowClient.create_run, []
+
+    def slow_to_answer(*args, **kwargs):
+        run = honest(*args, **kwargs)
+        others.append(threading.Thread(target=claims.close_dead_runs))
+        others[0].start()
+        others[0].join(1)
+        return run
+
+    monkeypatch.setattr(mlflow.MlflowClient, "create_run", slow_to_answer)
+    run = claims.claim(CANDIDATES[0], "abc", "a trial")
+    others[0].join()
+    assert mlflow.get_run(run.info.run_id).info.status == "RUNNING"
+
+
+def test_a_run_that_ends_while_it_is_looked_at_keeps_how_it_ended(store, monkeypatch):
+    use_store(str(store))
+    run_id = claims.claim(CANDIDATES[0], "abc", "a trial").info.run_id
+    honest = mlflow.search_runs
+
+    def then_it_ends(*args, **kwargs):
+        runs = honest(*args, **kwargs)
+        with pytest.raises(OSError, match="no space"), claims.held(run_id):
+            raise OSError("no space")
+        return runs
+
+    monkeypatch.setattr(mlflow, "search_runs", then_it_ends)
+    claims.close_dead_runs()
+    run = mlflow.get_run(run_id)
+    assert (run.info.status, run.data.tags["reason"]) == ("FAILED", "OSError: no space")
 
 
 @pytest.mark.parametrize("minutes", [-10, 0, 10])
