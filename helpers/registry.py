@@ -35,16 +35,14 @@ UPLOADS = 4  # files of a model at a time
 DISTRIBUTIONS = {"sklearn": "scikit-learn"}  # where the package to install has another name than the module
 
 
-def log_model(run_id: str, fitted: FittedModel, games: pd.DataFrame) -> str:
-    """Log a model to a run, with a signature that names its columns, and give back its URI.
+def save_model(fitted: FittedModel, folder: Path, games: pd.DataFrame) -> None:
+    """Save a model into a new folder, with a signature that names its columns.
 
     games holds the rows it was tried on, one row per game. No pickle is kept, whatever the library. Raises RuntimeError
     where this MLflow can keep such a model as a pickle only.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        save = _save_linear if fitted.flavor == "sklearn" else _save_network
-        save(fitted, Path(folder) / "model", games[fitted.columns], fitted.predict(games))
-        return log_folder(run_id, Path(folder) / "model")
+    save = _save_linear if fitted.flavor == "sklearn" else _save_network
+    save(fitted, folder, games[fitted.columns], fitted.predict(games))
 
 
 def keeps_torch() -> bool:

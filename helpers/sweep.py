@@ -1,9 +1,11 @@
 """Run trials: one after the other or side by side, each once, whatever happens."""
 
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import BrokenExecutor
+from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 import joblib
 import mlflow
@@ -27,6 +29,7 @@ from helpers.surroundings import take_hold
 from helpers.trials import Trial
 
 PATIENCE_SECONDS = 18  # for a store that is away; with the calls that fail first and the last try, half a minute
+BEHIND_SECONDS = 40  # for a part behind a server, which comes back within half a minute or is known to be away
 STORE_FAULTS = (mlflow.MlflowException, OSError, SQLAlchemyError, StoreError)
 ATTEMPTS = 3  # at a trial, when it is the store that failed and it is well again
 
@@ -177,7 +180,7 @@ def _work(trial: Trial, split: Split, store: str, cores: int, watch: Watch | Non
                 raise  # this user lacks a right, which no other attempt and no other trial would find
             except Exception as error:
                 with claims.stoppable(at_once=True):
-                    check_store(PATIENCE_SECONDS)
+                    check_store(PATIENCE_SECONDS, BEHIND_SECONDS)
                 if not attempts_left:
                     check_upload(error)  # no other trial would be taken
                 if not attempts_left or not isinstance(error, STORE_FAULTS):
@@ -214,28 +217,36 @@ def register_trained(run_id: str, trial: Trial, fitted: FittedModel, split: Spli
     Registered last, so that a version never lacks any of the rest. Without validation games it is given no score.
     Raises RuntimeError as registry.check_reloaded.
     """
-    games, score = split.validation, {}
-    records.log_games(run_id, split.train[[*fitted.columns, OUTCOME]], OUTCOME, trial.data)
-    if len(games):
-        predictions = fitted.predict(games)
-        score = {"val_brier": brier_score(games[OUTCOME], predictions)}
-        records.log_predictions(run_id, games[[*MATCHUP, OUTCOME]], predictions)
-    if fitted.curves is not None:
-        _log_curves(run_id, fitted.curves, trial.architecture)
-    tried = games if len(games) else split.train
-    model_uri = registry.log_model(run_id, fitted, tried)
-    if score:
-        mlflow.log_metric("val_brier", score["val_brier"], run_id=run_id)
+    tried = split.validation if len(split.validation) else split.train
+    with tempfile.TemporaryDirectory() as place, ThreadPoolExecutor(1) as beside:
+        registry.save_model(fitted, Path(place) / "model", tried)
+        sent = beside.submit(registry.log_folder, run_id, Path(place) / "model")
+        score = _log_records(run_id, trial, fitted, split)  # meanwhile
+        model_uri = sent.result()
     digest = registry.check_reloaded(model_uri, fitted, tried)
     claims.close_dead_runs(trial.experiment)  # once more: one may have registered it after it was looked for, and died
     tags = registry.version_tags(trial.key, digest, {**trial.made_of, **score})
     return registry.register(model_uri, name, tags)
 
 
-def _log_curves(run_id: str, curves: pd.DataFrame, architecture: str) -> None:
-    records.log_losses(run_id, curves)
-    if "validation" not in curves:
-        return
+def _log_records(run_id: str, trial: Trial, fitted: FittedModel, split: Split) -> dict[str, float]:
+    """Log what a trial's run keeps but for the model, and give back its score, which it has with validation games."""
+    games, curves = split.validation, fitted.curves
+    records.log_games(run_id, split.train[[*fitted.columns, OUTCOME]], OUTCOME, trial.data)
+    if curves is not None:
+        records.log_losses(run_id, curves)
+    if curves is not None and "validation" in curves:
+        _log_figure(run_id, curves, trial.architecture)
+    if games.empty:
+        return {}
+    predictions = fitted.predict(games)
+    records.log_predictions(run_id, games[[*MATCHUP, OUTCOME]], predictions)
+    score = brier_score(games[OUTCOME], predictions)
+    mlflow.log_metric("val_brier", score, run_id=run_id)
+    return {"val_brier": score}
+
+
+def _log_figure(run_id: str, curves: pd.DataFrame, architecture: str) -> None:
     axes = plots.loss_curves(curves, architecture, Figure(figsize=(7.5, 3.8)).add_subplot())
     with rc_context({"svg.fonttype": "none"}):  # text as text: a third of the time of a PNG
         mlflow.MlflowClient().log_figure(run_id, axes.figure, "loss_curves.svg")

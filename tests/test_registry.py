@@ -90,7 +90,7 @@ def test_a_model_that_answers_otherwise_when_loaded_back_is_not_registered(store
 
 
 def test_a_logged_model_is_the_one_that_mlflow_itself_would_log(version, trial, split, columns):
-    """log_model is made of MLflow's steps; should log_model ever do more, this says so."""
+    """log_folder is made of MLflow's steps; should log_model ever do more, this says so."""
     fitted = registry.load(version)
     games = split.validation[columns]
     with mlflow.start_run(run_id=version.run_id):
@@ -235,14 +235,15 @@ def test_a_version_without_a_digest_is_refused(own):
         registry.load(mlflow.MlflowClient().get_model_version(version.name, version.version))
 
 
-def test_models_load_with_pickles_forbidden_and_code_in_a_network_refused(store, split, columns):
+def test_models_load_with_pickles_forbidden_and_code_in_a_network_refused(store, split, columns, tmp_path):
     assert os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] == "false"
     library = keras.start_keras()
     inputs = library.Input((len(columns),))
     network = library.Model(inputs, library.layers.Lambda(lambda x: x[:, :1] * 0.1)(inputs))
     code = keras.KerasModel(network, columns)
+    registry.save_model(code, tmp_path / "model", split.validation)
     with mlflow.start_run(experiment_id=mlflow.get_experiment_by_name(CANDIDATES[0]).experiment_id) as run:
-        model_uri = registry.log_model(run.info.run_id, code, split.validation)
+        model_uri = registry.log_folder(run.info.run_id, tmp_path / "model")
     with pytest.raises(Exception, match="safe_mode"):
         registry.check_reloaded(model_uri, code, split.validation)
 

@@ -25,13 +25,13 @@ def test_each_number_of_writers_registers_its_own_trials(store):
 
 def test_trials_that_fail_give_no_rate(store, monkeypatch):
     use_store(str(store))
-    honest, calls = registry.log_model, []
+    honest, calls = registry.log_folder, []
 
     def fails_after_the_first(*args):
         calls.append(args)
         return honest(*args) if len(calls) == 1 else 1 / 0
 
-    monkeypatch.setattr(registry, "log_model", fails_after_the_first)
+    monkeypatch.setattr(registry, "log_folder", fails_after_the_first)
     with pytest.raises(RuntimeError, match="2 of 2 trials were not registered; the first says: ZeroDivisionError"):
         trials_per_second(SPLIT, "strong", "made-up", writers=(1,), trials=2)
 

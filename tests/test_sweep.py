@@ -267,7 +267,7 @@ def test_a_blow_during_a_request_waits_until_the_trial_is_done(store, three, mon
 
 @BLOWS
 def test_a_blow_while_the_store_is_away_is_not_waited_with(store, three, monkeypatch, blow, end):
-    def away(patience):
+    def away(*patience):
         signal.raise_signal(blow)
         pytest.fail("it waited")
 

@@ -7,3 +7,7 @@ class StoreError(RuntimeError):
 
 class StoreRefusalError(StoreError):
     """A server that is there and does not let us in, which waiting cannot heal; the sentence says what can."""
+
+
+class PartAwayError(StoreError):
+    """A server that is there, and its database or the place of its artifacts is not; the sentence names the part."""

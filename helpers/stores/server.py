@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from helpers.child import answers
-from helpers.stores import StoreError, StoreRefusalError
+from helpers.stores import PartAwayError, StoreError, StoreRefusalError
 from helpers.surroundings import environment
 from helpers.trials import experiment_names
 
@@ -45,7 +45,8 @@ FORBIDDEN = "code 403|^PERMISSION_DENIED|403 Client Error"  # in a request, or w
 def ask_server() -> None:
     """Ask the server of the store in use for next to nothing, once, for at most 10 s.
 
-    Raises StoreRefusalError, with its answer and what helps, where it refuses, StoreError where it is ill or away.
+    Raises StoreRefusalError, with its answer and what helps, where it refuses, PartAwayError where its database is
+    away, StoreError where it is ill or away itself.
     """
     import mlflow
 
@@ -56,34 +57,41 @@ def ask_server() -> None:
     except Exception as error:  # the plugin of a service raises its own
         said = str(error)
         if fault := _database_fault(uri, said):
-            raise StoreError(f"The store {uri} answers, but the database behind it {fault}.") from error
+            raise fault from error
         refusal = next((what for sign, what in REFUSALS.items() if re.search(sign, said)), None)
         if refusal:
             what = refusal.format(version=mlflow.__version__)
             raise StoreRefusalError(f"The store {uri} {what} ({_answer(said)}).") from error
         if not re.search(ILL, said) and not isinstance(error, mlflow.MlflowException | OSError):
             raise StoreRefusalError(f"The store {uri} cannot be used ({_answer(said)}).") from error
-        raise StoreError(f"The store {uri} {_illness(uri, said)}.") from error
+        raise _illness(uri, said) from error
 
 
-def _database_fault(uri: str, said: str) -> str:
-    """What a server tells of the database behind it, in SQLAlchemy's words, to end a sentence; "" where it does not."""
+def _database_fault(uri: str, said: str) -> StoreError | None:
+    """What a server tells of the database behind it, in SQLAlchemy's words, or None where it tells nothing."""
     told = _untold(uri) if re.search(ILL, said) and uri.startswith("http") else said
     fault = re.search(r"(?s)\([\w.]+\) (.*?)\n.*sqlalche\.me", told)
     if not fault:
-        return ""
+        return None
     answer = fault[1].rpartition(" failed: ")[2]  # what stands before that is the driver's
-    helps = next(what for sign, what in DATABASE_FAULTS.items() if re.search(sign, answer))
-    return f"does not let it work ({_answer(answer)}): {helps}"
+    sign = next(sign for sign in DATABASE_FAULTS if re.search(sign, answer))
+    kind = StoreError if sign else PartAwayError
+    return kind(
+        f"The store {uri} answers, but the database behind it does not let it work ({_answer(answer)}): "
+        f"{DATABASE_FAULTS[sign]}."
+    )
 
 
-def _illness(uri: str, said: str) -> str:
-    """What ails a server that refuses nobody, to end a sentence: it is ill, or busy with its database, or away."""
+def _illness(uri: str, said: str) -> StoreError:
+    """What ails a server that refuses nobody: it is ill, or busy with its database, or away."""
     if ill := re.search(ILL, said):
-        return f"answers with error {ill[1]}; see its log, or wait"
+        return StoreError(f"The store {uri} answers with error {ill[1]}; see its log, or wait.")
     if "timed out" in said and uri.startswith("http") and answers(f"{uri}/health"):
-        return "is up, but does not answer what it has to ask the database behind it; see its log, or wait"
-    return "does not answer; start its server or choose another STORE"
+        return PartAwayError(
+            f"The store {uri} is up, but does not answer what it has to ask the database behind it; see its log, or "
+            "wait."
+        )
+    return StoreError(f"The store {uri} does not answer; start its server or choose another STORE.")
 
 
 def _untold(uri: str) -> str:
@@ -105,8 +113,8 @@ def _untold(uri: str) -> str:
 def ask_artifacts() -> None:
     """Ask the place of the artifacts, which a server may have elsewhere, for the names in our first experiment's.
 
-    Hosted services are not asked, for some of them list no experiment's artifacts. Raises StoreError where that place
-    does not answer the server.
+    Hosted services are not asked, for some of them list no experiment's artifacts. Raises PartAwayError where that
+    place does not answer the server.
     """
     import mlflow
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
@@ -120,7 +128,7 @@ def ask_artifacts() -> None:
     except Exception as error:  # each kind of place raises its own
         ill = re.search(ILL, str(error))
         answer = f"error {ill[1]}" if ill else _answer(str(error))
-        raise StoreError(
+        raise PartAwayError(
             f"The store {uri} answers, but the place of its artifacts does not ({answer}); see its log."
         ) from error
 

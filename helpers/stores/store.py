@@ -11,7 +11,7 @@ from types import ModuleType
 
 from filelock import FileLock
 
-from helpers.stores import StoreError, StoreRefusalError
+from helpers.stores import PartAwayError, StoreError, StoreRefusalError
 from helpers.stores.experiments import make_experiments
 from helpers.stores.folder import make_database, try_writing
 from helpers.stores.place import DEFAULT_STORE, SQLITE, database_of, is_address, names_before
@@ -105,14 +105,15 @@ def _is_a_warning(record: logging.LogRecord) -> bool:
     return record.levelno >= logging.WARNING
 
 
-def check_store(patience: float) -> None:
-    """Raise StoreError if the store's folder cannot be written, or its server is away for that many seconds.
+def check_store(patience: float, behind: float = 0) -> None:
+    """Raise StoreError if the store's folder cannot be written, or its server is away for patience seconds.
 
-    Or the place where the server keeps artifacts. A server that answers, but with a refusal, is not waited for.
+    Or a part behind the server for that many, its database or the place where it keeps artifacts. A server that
+    answers, but with a refusal, is not waited for.
     """
     import mlflow
 
-    uri, deadline = mlflow.get_tracking_uri(), time.monotonic() + patience
+    uri, start = mlflow.get_tracking_uri(), time.monotonic()
     if uri.startswith(SQLITE):
         return try_writing(Path(uri.removeprefix(SQLITE)).parent)
     while True:
@@ -121,7 +122,7 @@ def check_store(patience: float) -> None:
             return ask_artifacts()
         except StoreRefusalError:
             raise
-        except StoreError:
-            if time.monotonic() >= deadline:
+        except StoreError as error:
+            if time.monotonic() >= start + (behind if isinstance(error, PartAwayError) else patience):
                 raise
         time.sleep(1)

@@ -10,7 +10,7 @@ import mlflow
 import pytest
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-from helpers.stores import StoreError, StoreRefusalError
+from helpers.stores import PartAwayError, StoreError, StoreRefusalError
 from helpers.stores.server import PROBE, ask_server, check_upload, needing
 from helpers.stores.store import check_store, use_store
 from helpers.surroundings import environment
@@ -135,13 +135,14 @@ def test_a_server_that_is_ill_is_quoted_and_waited_for(server, status):
     assert time.monotonic() - start >= 2
 
 
+THE_DATABASE_IS_AWAY = "(psycopg.OperationalError) connection failed: Connection refused"
 DATABASE_FAULTS = {
+    THE_DATABASE_IS_AWAY: "it says 'Connection refused'.*: see the server's log",
     "(psycopg.OperationalError) connection to server at x, port 1 failed: FATAL:  password authentication failed": (
         "it says 'FATAL: password authentication failed'.*: renew the password"
     ),
     "(pymysql.err.OperationalError) (1045, 'Access denied for user')": "Access denied for user.*: renew the password",
     "(pymysql.err.OperationalError) (1040, 'Too many connections')": "Too many connections.*: close some",
-    "(sqlite3.OperationalError) disk I/O error\\n[SQL: SELECT 1]": "it says 'disk I/O error'.*: see the server's log",
 }
 
 
@@ -155,7 +156,12 @@ def test_the_database_behind_a_server_is_named_and_quoted(server, status, said):
         StoreError, match=rf"^The store {server.url} {sentence} [^\n]*{DATABASE_FAULTS[said]}"
     ) as raised:
         use_store(server.url)
-    assert not isinstance(raised.value, StoreRefusalError)
+    is_away = said == THE_DATABASE_IS_AWAY
+    assert type(raised.value) is (PartAwayError if is_away else StoreError)
+    start = time.monotonic()
+    with pytest.raises(StoreError):
+        check_store(patience=0, behind=4)
+    assert (time.monotonic() - start >= 4) == is_away
 
 
 def test_a_server_that_waits_for_its_database_is_told_from_one_that_is_away(server, monkeypatch):
