@@ -15,7 +15,9 @@ import pytest
 from helpers.stores.store import use_store
 from helpers.sweep import run_sweep
 from tests.conftest import ROOT
+from tests.support import process
 from tests.support.names import CANDIDATES
+from tests.support.process import Work
 from tests.support.work import SPLIT, notes_of, trials, whole
 
 LOG_A_RUN = """
@@ -51,7 +53,7 @@ def start(code: str, *arguments: object) -> subprocess.Popen:
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def errors_of(processes: list[subprocess.Popen]) -> list[str]:
+def errors_of(processes: list[subprocess.Popen | Work]) -> list[str]:
     with ThreadPoolExecutor(len(processes)) as pool:
         return list(pool.map(lambda process: process.communicate(timeout=300)[1], processes))
 
@@ -84,10 +86,7 @@ def test_a_kill_while_the_store_is_first_made_does_no_harm(tmp_path):
 
 
 def test_two_sweeps_at_the_same_time_make_each_candidate_once(store):
-    command = [sys.executable, "-m", "tests.support.work", str(store), "nine"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    processes = [subprocess.Popen(command, cwd=ROOT, **pipes) for _ in range(2)]
-    assert errors_of(processes) == ["", ""]
+    assert errors_of([process.start(str(store), "nine") for _ in range(2)]) == ["", ""]
     whole(str(store))
     found = mlflow.search_runs(experiment_names=CANDIDATES)
     assert found["status"].tolist() == ["FINISHED"] * 9  # neither closed a living run of the other

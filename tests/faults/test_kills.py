@@ -12,7 +12,6 @@ from jupyter_client.manager import KernelManager
 from helpers.stores.store import use_store
 from helpers.trials import experiment_names
 from tests.conftest import ROOT
-from tests.support.plugin import install
 from tests.support.process import finish, start
 from tests.support.services import address, in_this_process
 from tests.support.work import STAGES, whole
@@ -29,10 +28,8 @@ def store(store) -> str:
 
 
 @pytest.fixture
-def service(tmp_path, monkeypatch) -> Iterator[str]:
-    """A service without logged models, tag filters, aliases and copies, in this process and in those that it starts."""
-    install(tmp_path / "plugin")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "plugin"))
+def service(tmp_path) -> Iterator[str]:
+    """A service without logged models, tag filters, aliases and copies."""
     with in_this_process():
         yield address("like-azureml", tmp_path / "service")
 
@@ -58,6 +55,7 @@ def kill_and_finish(store: str, stage: str) -> None:
 def test_a_sweep_that_is_told_to_stop_closes_its_run(store, blow):
     process = start(store, "nine")
     while "RUNNING" not in statuses(store):
+        assert process.returncode is None
         time.sleep(0.05)
     process.send_signal(blow)
     output, errors = process.communicate(timeout=60)

@@ -1,8 +1,6 @@
 """A tracking server whose answers get lost, that stops for a while, for good, or was never there."""
 
 import socket
-import subprocess
-import sys
 import time
 from collections import Counter
 
@@ -14,8 +12,8 @@ from helpers.child import free_ports
 from helpers.stores import StoreError
 from helpers.stores.store import use_store
 from helpers.sweep import run_sweep
-from tests.conftest import ROOT
 from tests.support.names import EXPERIMENTS
+from tests.support.process import Work, start
 from tests.support.server import Proxy, running_server
 from tests.support.work import SPLIT, trials, whole
 
@@ -28,12 +26,10 @@ def server(tmp_path):
         yield running
 
 
-def start_sweep(url: str) -> subprocess.Popen:
+def start_sweep(url: str) -> Work:
     """The small sweep as a process, when its second trial has begun."""
-    command = [sys.executable, "-m", "tests.support.work", url, "nine"]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "ready\n", process.stderr.read()
-    assert ": trained" in process.stdout.readline()
+    process = start(url, "nine")
+    assert ": trained" in process.readline()
     return process
 
 
@@ -81,9 +77,9 @@ def test_a_server_that_is_away_for_twenty_seconds_loses_nothing(server):
 def test_a_server_that_stays_away_is_named_within_half_a_minute(server):
     process = start_sweep(server.url)
     server.kill()
-    start = time.monotonic()
+    since = time.monotonic()
     _, errors = process.communicate(timeout=60)
-    assert time.monotonic() - start < 30
+    assert time.monotonic() - since < 30
     assert f"StoreError: The store {server.url} does not answer" in errors.splitlines()[-1]
 
 

@@ -4,6 +4,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import count
@@ -178,23 +179,32 @@ def test_postgresql_takes_a_store_counts_on_from_it_and_gives_it_back(filled, po
 
 def test_a_backup_taken_while_a_sweep_runs_is_a_store_that_a_sweep_completes(tmp_path):
     store = tmp_path / "store"
-    sweep = start(str(store), "nine")
-    while ": trained" not in sweep.stdout.readline():
-        pass
+    sweep = start(str(store), "eighteen")
+    assert ": trained" in sweep.readline()
     for number in count():
+        assert sweep.returncode is None
         backup = tmp_path / f"backup {number}" / "store"
+        wait_for_a_run_at_work(store)
         copy_store(place_of(str(store)), place_of(str(backup)))
-        with create_engine(place_of(str(backup)).database).connect() as connection:
-            running = connection.scalar(text("SELECT count(*) FROM runs WHERE status = 'RUNNING'"))
-        connection.engine.dispose()
-        if running:
+        if runs_at_work(backup):
             break
-    assert sweep.poll() is None
     _, errors = sweep.communicate(timeout=120)
     assert sweep.returncode == 0, errors
-    whole(str(store))
-    assert 0 < len(registered(str(backup))) < 9
-    finish(str(backup), "nine")
+    whole(str(store), 18)
+    assert 0 < len(registered(str(backup))) < 18
+    finish(str(backup), "eighteen")
+
+
+def wait_for_a_run_at_work(store: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not runs_at_work(store):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def runs_at_work(store: Path) -> int:
+    with closing(sqlite3.connect(store / "mlflow.db")) as connection:
+        return connection.execute("SELECT count(*) FROM runs WHERE status = 'RUNNING'").fetchone()[0]
 
 
 def test_what_is_written_during_a_copy_is_not_held_up_and_left_out(store, tmp_path, monkeypatch):

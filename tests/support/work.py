@@ -38,6 +38,7 @@ def trials(seeds: int = 1) -> list[Trial]:
 RECIPE, SEARCHED = Recipe(epochs=2, seed=1, features="strong", data="made-up"), 8
 WORK = {  # by name, and how many versions are there in the end
     "nine": (lambda: run_sweep(trials(), SPLIT), 9),
+    "eighteen": (lambda: run_sweep(trials(2), SPLIT), 18),
     "three": (lambda: run_sweep(trials()[:3], SPLIT), 3),
     "search": (lambda: run_search(SEARCHED, RECIPE, SPLIT, n_jobs=2), SEARCHED),
 }
@@ -74,7 +75,7 @@ STAGES: dict[str, tuple[tuple[object, str], str]] = {
     "metric logged": ((records, "log_losses"), "after"),
     "model half copied": ((mlflow.MlflowClient, "log_model_artifacts"), "half"),
     "folder half copied": ((mlflow.MlflowClient, "log_artifacts"), "half"),
-    "logged": ((registry, "log_model"), "after"),
+    "logged": ((registry, "log_folder"), "after"),
     "checked": ((registry, "check_reloaded"), "after"),
     "version created": ((mlflow, "register_model"), "after"),
     "registered": ((registry, "register"), "after"),
@@ -117,11 +118,8 @@ def whole(store: str, count: int = 9) -> None:
     assert running.empty
 
 
-if __name__ == "__main__":
-    keras.start_keras()
-    import mlflow.tensorflow  # with the rest of the imports, before the clock of a random kill begins to run
-
-    place, name, *stage = sys.argv[1:]
+def main(place: str, name: str, *stage: str) -> None:
+    """Do the work of that name on a store, and die at a stage of it if one is named."""
     if stage:
         die_at(*stage)
     if not place.startswith("http"):
@@ -130,3 +128,9 @@ if __name__ == "__main__":
     print("ready", flush=True)
     outcomes = WORK[name][0]()
     assert outcomes.empty or set(outcomes["outcome"]) <= {"trained", "found", "pruned"}, outcomes.to_string()
+
+
+if __name__ == "__main__":
+    import tests.support.imported  # noqa: F401  with the rest of the imports, before the clock of a kill begins to run
+
+    main(*sys.argv[1:])
