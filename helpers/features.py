@@ -36,13 +36,13 @@ class Split:
 
 
 def matchup_table(games: Games) -> pd.DataFrame:
-    """One row per tournament game: the two teams, each with its features, and whether the first one won.
+    """One row per game of a finished tournament: the two teams, each with its features, and whether the first one won.
 
     Team1 has the lower TeamID, as in Kaggle's submissions, so the order tells nothing. Columns: League, Season,
     Team1, Team2, the columns of every set in FEATURE_SETS, Team1Won (0 or 1), and for simulated games TrueProb,
     the probability that Team1 wins.
     """
-    tourney = games.tourney
+    tourney = finished_tournaments(games)
     first_won = tourney["WTeamID"] < tourney["LTeamID"]
     pairs = tourney[["League", "Season"]].assign(
         Team1=tourney["WTeamID"].where(first_won, tourney["LTeamID"]),
@@ -52,6 +52,22 @@ def matchup_table(games: Games) -> pd.DataFrame:
     if "WTrueProb" in tourney:
         table["TrueProb"] = tourney["WTrueProb"].where(first_won, 1 - tourney["WTrueProb"])
     return table
+
+
+def finished_tournaments(games: Games) -> pd.DataFrame:
+    """The tournament games of all seasons but one whose tournament is still being played, in one league or in both.
+
+    Such a season would be another test season each day; until its finals it is one to forecast. It is the newest with
+    a regular season, and has not come down to one team that played and never lost.
+    """
+    newest = games.regular["Season"].max()
+    of_newest = games.tourney[games.tourney["Season"] == newest]
+    for league, played in of_newest.groupby("League"):
+        seeds = games.seeds[(games.seeds["Season"] == newest) & (games.seeds["League"] == league)]
+        unbeaten = set(played["WTeamID"]) - set(played["LTeamID"])
+        if len(unbeaten) > 1 or 2 * len(played) < len(seeds):  # its first game, too, leaves one
+            return games.tourney.drop(of_newest.index)
+    return games.tourney
 
 
 def add_features(pairs: pd.DataFrame, teams: pd.DataFrame) -> pd.DataFrame:

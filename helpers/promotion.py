@@ -137,7 +137,7 @@ def turn() -> Iterator[str]:
         claims.wait()
     run_id = run.info.run_id
     with claims.held(run_id):
-        _finish_others(run_id)
+        _finish_others()
         said = moved_by_hand()
         if said:
             by_hand = client.create_run(run.info.experiment_id, tags=resolve_tags({}), run_name="champion").info.run_id
@@ -148,8 +148,11 @@ def turn() -> Iterator[str]:
         client.delete_run(run_id)  # nothing was to be moved
 
 
-def _finish_others(run_id: str) -> None:
-    """Finish the moves that died or failed on their way; a record that was not complete stands for nothing."""
+def _finish_others() -> None:
+    """Finish the moves that died or failed on their way; a record that was not complete stands for nothing.
+
+    A claim that lives is about to give way to ours, and closes its own run.
+    """
     client = mlflow.MlflowClient()
     for run in _runs("attributes.status != 'FINISHED'"):
         tags = run.data.tags
@@ -160,8 +163,9 @@ def _finish_others(run_id: str) -> None:
             if tags["how"] != "by hand":
                 _point(tags["to"], _read(run, "from"))
             client.set_terminated(run.info.run_id, "FINISHED")
-        elif run.info.run_id != run_id and run.info.status == "RUNNING":
+        elif run.info.status == "RUNNING" and "trial" not in tags:  # a move by hand that nobody came to write down
             client.set_terminated(run.info.run_id, "KILLED")
+    claims.close_dead_runs(experiment_name(PROMOTIONS))
 
 
 def _write(

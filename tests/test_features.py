@@ -169,6 +169,28 @@ def test_the_matchup_table_names_the_lower_team_first_and_knows_the_winner(games
     assert np.allclose(truth, tourney["WTrueProb"])
 
 
+@pytest.mark.parametrize(("league", "rounds"), [("M", 1), ("M", 3), ("W", 1), ("W", 5)])
+def test_a_season_counts_when_the_finals_of_both_leagues_have_been_played(games, league, rounds):
+    tourney, newest = games.tourney, games.tourney["Season"].max()
+    ours = tourney[(tourney["League"] == league) & (tourney["Season"] == newest)]
+    days = sorted(ours["DayNum"].unique())
+    for last_days in (days[-rounds:], days[1:]):
+        half = tourney.drop(ours[ours["DayNum"].isin(last_days)].index)
+        found = matchup_table(replace(games, tourney=half))
+        whole = matchup_table(games)
+        pd.testing.assert_frame_equal(found, whole[whole["Season"] < newest])
+    one_game = tourney.drop(ours.index[1:])
+    assert matchup_table(replace(games, tourney=one_game))["Season"].max() < newest
+
+
+def test_a_season_with_a_game_that_was_called_off_or_with_another_after_it_counts(games):
+    tourney, newest = games.tourney, games.tourney["Season"].max()
+    called_off = tourney.drop(tourney[tourney["Season"] == newest].index[10])  # as one of 2021 was
+    assert len(matchup_table(replace(games, tourney=called_off))) == len(tourney) - 1
+    final = tourney[tourney["Season"] == newest - 1].groupby("League").tail(1)
+    assert len(matchup_table(replace(games, tourney=tourney.drop(final.index)))) == len(tourney) - 2
+
+
 def test_mirror_swaps_the_teams_and_twice_is_once(split, columns):
     games = split.train[columns]
     swapped = mirror(games)

@@ -1,9 +1,11 @@
 """Moving the champion: both aliases, the record of every move, and what somebody did by hand."""
 
+import platform
 import time
 from datetime import UTC, datetime
 
 import mlflow
+import psutil
 import pytest
 
 from helpers import promotion
@@ -49,6 +51,30 @@ def test_a_promotion_moves_both_aliases_and_leaves_a_record(versions):
     }
     assert (last["difference"], last["high"]) == (-0.01, -0.001)
     assert last["by"]
+
+
+def test_the_claim_of_a_process_that_comes_meanwhile_is_left_to_it(versions, monkeypatch):
+    client, honest, others = mlflow.MlflowClient(), promotion._runs, []
+    home, other = mlflow.get_experiment_by_name(experiment_name("promotions")), psutil.Process().parent()
+    owner = f"{platform.node()} {other.pid} {other.create_time():.0f}"
+
+    def another_comes(query):
+        if not others:
+            tags = {"trial": "champion", "owner": owner, "heartbeat": "1"}
+            others.append(client.create_run(home.experiment_id, tags=tags).info.run_id)
+        return honest(query)
+
+    monkeypatch.setattr(promotion, "_runs", another_comes)
+    assert promotion.promote(versions[1], versions[0], "forced", "a test")
+    assert client.get_run(others[0]).info.status == "RUNNING"
+
+
+def test_a_move_by_hand_that_nobody_came_to_write_down_stands_for_nothing(versions):
+    client, home = mlflow.MlflowClient(), mlflow.get_experiment_by_name(experiment_name("promotions"))
+    run_id = client.create_run(home.experiment_id).info.run_id
+    promotion.promote(versions[1], versions[0], "forced", "a test")
+    assert client.get_run(run_id).info.status == "KILLED"
+    assert len(moves()) == 2
 
 
 def test_promoting_twice_changes_nothing(versions):
