@@ -31,12 +31,14 @@ pictures: .venv/ready
 book: .venv/ready
 	$(python) -m helpers.tools.book
 
-test: .venv/ready
-	$(python) -m pytest -n 2 --dist loadfile --ignore tests/faults --ignore tests/versions
+# What takes long: all notebooks twice, processes, servers and disks that are killed for real, pages in a browser.
+LONG = tests/long tests/faults tests/pages
 
-# Kills processes, servers and disks for real, which takes a quarter of an hour.
+test: .venv/ready
+	$(python) -m pytest -n 2 --dist loadfile $(LONG:%=--ignore %) --ignore tests/versions
+
 faults: .venv/ready
-	@$(with_index) $(python) -m pytest -n 2 --dist loadfile tests/faults
+	@$(with_index) $(python) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(LONG)
 
 # Makes environments of other MLflows and Pythons and runs the notebooks in them, which takes a quarter of an hour and
 # more; VERSIONS names some of these tests, as pytest's -k does.

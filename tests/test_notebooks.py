@@ -3,7 +3,6 @@
 import ast
 import json
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -12,15 +11,12 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import mlflow
 import nbformat
-import papermill
 import pytest
 from mlflow.entities.model_registry import ModelVersion
 
 from helpers import NOTEBOOKS
-from helpers.stores.folder import mend_addresses
 from helpers.stores.store import use_store
 from helpers.tools import execute, outputs
-from helpers.trials import PRODUCT
 from tests.conftest import ROOT
 from tests.support.contents import contents
 from tests.support.names import CANDIDATES
@@ -43,25 +39,15 @@ def parameters_cell(path: Path):
 
 
 @pytest.fixture(scope="module")
-def chains(tmp_path_factory) -> list[tuple[Path, dict]]:
-    """The whole chain on an empty store, then again on the used one: the folder of outputs and the store's contents.
-
-    And once more from 03 to 06, into the folder again within the second; 07 changes nothing of the store.
-    """
+def chain(tmp_path_factory) -> tuple[Path, dict]:
+    """The whole chain on an empty store: the folder of outputs, beside which the store lies, and what that holds."""
     folder = tmp_path_factory.mktemp("chain")
-    results = []
-    for name in ("first", "second"):
-        execute.execute_notebooks(folder / name, {**SMALL, "STORE": str(folder / "store")})
-        results.append((folder / name, contents(str(folder / "store"))))
-    given, again = {**SMALL, "STORE": str(folder / "store")}, folder / "second" / "again"
-    again.mkdir()
-    execute.execute_some([path for path in PATHS if "03" <= path.stem < "07"], again, given)
-    assert contents(str(folder / "store")) == results[1][1]
-    return results
+    execute.execute_notebooks(folder / "build", {**SMALL, "STORE": str(folder / "store")})
+    return folder / "build", contents(str(folder / "store"))
 
 
-def test_the_chain_leaves_nine_scored_candidates_and_a_champion(chains):
-    _, held = chains[0]
+def test_the_chain_leaves_nine_scored_candidates_and_a_champion(chain):
+    _, held = chain
     assert [held["grid"].count(name) for name in CANDIDATES] == [3, 3, 3]
     assert held["scored"]
     assert 0 < held["test_brier"] < 1
@@ -77,14 +63,9 @@ def test_the_chain_leaves_nine_scored_candidates_and_a_champion(chains):
     assert held["runs"] - len(held["candidates"]) - 2 in range(3)  # further training and refit, and what was given up
 
 
-def test_the_chain_on_a_used_store_changes_nothing(chains):
-    assert chains[1][1] == chains[0][1]
-
-
 @every_notebook
-def test_every_cell_ran_in_order_and_without_a_word_on_stderr(chains, path):
-    for folder, _ in chains:
-        check_complete(folder / path.name)
+def test_every_cell_ran_in_order_and_without_a_word_on_stderr(chain, path):
+    check_complete(chain[0] / path.name)
 
 
 def check_complete(path: Path) -> None:
@@ -102,44 +83,19 @@ FOREIGN = {
     "an object's address": r"\bat 0x[0-9a-f]+",
     "a code of files that hold a date": r"'seal'|\b[0-9a-f]{64}\b",
 }
-# Words of the cells in 00 to 02 that show what is in the store at a training, which a used one tells otherwise.
-SHOWS_THE_STORE = (
-    '"new" if found',
-    "experiment_names=[trial.experiment]",
-    "known = leaderboard(",
-    "versions[:1]",
-    "run_sweep(",
-)
 
 
 @every_notebook
-def test_no_output_shows_where_or_when_it_was_made(chains, path):
-    for folder in (NOTEBOOKS, chains[0][0], chains[1][0]):
-        for cell in code_cells(folder / path.name):
-            shown = json.dumps([{**output, "data": texts(output)} for output in cell.outputs])
-            for what, pattern in FOREIGN.items():
-                assert re.findall(pattern, shown) == [], f"{what} under: {cell.source}"
+def test_no_output_shows_where_or_when_it_was_made(chain, path):
+    for folder in (NOTEBOOKS, chain[0]):
+        check_nothing_foreign(folder / path.name)
 
 
-@every_notebook
-def test_a_second_execution_shows_the_same(chains, path):
-    """From 03 on the second is held against a third: by then the champion may be the one that 06 let through.
-
-    07, which comes after 06 both times, has met the same champion in both.
-    """
-    first, second = chains[0][0] / path.name, chains[1][0] / path.name
-    if "03" <= path.stem < "07":
-        first, second = second, second.parent / "again" / path.name
-    for cell, again in zip(code_cells(first), code_cells(second), strict=True):
-        if path.stem >= "03" or not any(words in cell.source for words in SHOWS_THE_STORE):
-            assert [without_widgets(output) for output in cell.outputs] == [
-                without_widgets(output) for output in again.outputs
-            ], cell.source
-
-
-def without_widgets(output) -> dict:
-    """An output without a live widget, whose name is random."""
-    return {**output, "data": {kind: data for kind, data in output.get("data", {}).items() if "widget" not in kind}}
+def check_nothing_foreign(path: Path) -> None:
+    for cell in code_cells(path):
+        shown = json.dumps([{**output, "data": texts(output)} for output in cell.outputs])
+        for what, pattern in FOREIGN.items():
+            assert re.findall(pattern, shown) == [], f"{what} under: {cell.source}"
 
 
 def texts(output) -> dict:
@@ -213,10 +169,10 @@ def test_a_notebook_opens_and_closes_as_the_others(path):
 
 
 @every_notebook
-def test_links_lead_to_a_file_that_exists_before_the_run_and_after_it(chains, path):
+def test_links_lead_to_a_file_that_exists_before_the_run_and_after_it(chain, path):
     text = "".join(cell.source for cell in nbformat.read(path, as_version=4).cells)
     for target in re.findall(r"\]\(([^)#:]+)\)", text):
-        for folder in (NOTEBOOKS, chains[0][0]):
+        for folder in (NOTEBOOKS, chain[0]):
             assert (folder / target).exists(), f"{folder / target}"
 
 
@@ -225,10 +181,10 @@ def test_the_readme_says_how_long_each_takes_to_read(path):
     assert re.findall(rf"\]\(notebooks/{path.name}\).*\| (\d+) \|\n", outputs.README.read_text())
 
 
-def test_the_first_lines_of_the_readme_load_the_champion_and_ask_it(chains):
+def test_the_first_lines_of_the_readme_load_the_champion_and_ask_it(chain):
     """Where a reader types them: beside the folder store."""
     first = re.search(r"```python\n(.*?)```", outputs.README.read_text(), re.DOTALL)[1]
-    done = subprocess.run([sys.executable, "-c", first], cwd=chains[0][0].parent, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", first], cwd=chain[0].parent, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert re.findall(r"^\d +(0\.\d+)$", done.stdout, re.MULTILINE)
 
@@ -263,9 +219,9 @@ def test_pictures_of_the_pages_are_shown_with_words_and_captions_and_their_mlflo
     assert max(path.stat().st_size for path in pictures.values()) < 150_000
 
 
-def test_run_trial_leaves_what_the_cells_of_notebook_01_leave(chains):
+def test_run_trial_leaves_what_the_cells_of_notebook_01_leave(chain):
     """Of the first two versions of the small network the cells made one, run_trial the other."""
-    use_store(str(chains[0][0].parent / "store"))
+    use_store(str(chain[0].parent / "store"))
     client = mlflow.MlflowClient()
     by_cells, by_helper = (traces(client, client.get_model_version(CANDIDATES[0], number)) for number in "12")
     assert set(by_helper["run's tags"]) - set(by_cells["run's tags"]) == {"owner", "heartbeat"}  # of the claim
@@ -301,65 +257,8 @@ def at_first(names: Iterable[str]) -> set[str]:
     return {name for name in names if not name.startswith("forward_")}
 
 
-def test_selecting_needs_no_network(chains):
-    folder, _ = chains[0]
+def test_selecting_needs_no_network(chain):
+    folder, _ = chain
     source = "\n".join(cell.source for cell in code_cells(folder / "03_select_the_best.ipynb"))
     check = "\nimport sys\nassert not {'tensorflow', 'keras'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", source + check], cwd=NOTEBOOKS, check=True, capture_output=True)
-
-
-# What a launcher and a start-up file left
-
-START_UP = """
-import mlflow
-mlflow.autolog()
-import keras
-keras.config.set_dtype_policy("mixed_bfloat16")
-keras.config.set_epsilon(3.0)
-"""
-
-
-def test_a_launchers_variables_and_a_start_up_file_steer_nothing(chains, tmp_path, environment):
-    """With papermill itself, whose kernel starts as a reader's does: notebooks 01 to 03 with another seed."""
-    store, startup = tmp_path / "store", tmp_path / "ipython" / "profile_default" / "startup"
-    shutil.copytree(chains[0][0].parent / "store", store)
-    mend_addresses(store)
-    use_store(str(store))
-    client = mlflow.MlflowClient()
-    champion = client.get_model_version_by_alias(PRODUCT, "champion")
-    (model,) = [output.model_id for output in client.get_run(champion.run_id).outputs.model_outputs]
-    before = everything(client)
-    startup.mkdir(parents=True)
-    (startup / "00.py").write_text(START_UP)
-    for name, value in {
-        "IPYTHONDIR": str(tmp_path / "ipython"),
-        "MLFLOW_RUN_ID": champion.run_id,
-        "MLFLOW_ACTIVE_MODEL_ID": model,
-        "MLFLOW_EXPERIMENT_NAME": CANDIDATES[2],
-        "MLFLOW_REGISTRY_URI": f"sqlite:///{tmp_path / 'elsewhere.db'}",
-        "KERAS_MAX_EPOCHS": "1",
-    }.items():
-        environment.setenv(name, value)
-    for number in ("01", "02", "03"):
-        (path,) = [path for path in PATHS if path.stem.startswith(number)]
-        declared = papermill.inspect_notebook(str(path))
-        given = {**SMALL, "STORE": str(store), "LEARNING_RATES": [0.002, 0.02], "SEED": 2024}
-        parameters = {name: value for name, value in given.items() if name in declared}
-        papermill.execute_notebook(path, tmp_path / path.name, parameters, cwd=NOTEBOOKS, progress_bar=False)
-    use_store(str(store))
-    after = everything(client)
-    assert {name: after[name] for name in before} == before
-    made = [name for name in set(after) - set(before) if name[0] in CANDIDATES]
-    assert sorted(name for name, _ in made) == sorted(2 * CANDIDATES)
-    assert len(after) - len(before) - sum(name[0] == PRODUCT for name in set(after) - set(before)) == 3 * len(made)
-    assert not (tmp_path / "elsewhere.db").exists()
-    assert not (NOTEBOOKS / "mlruns").exists()
-
-
-def everything(client: mlflow.MlflowClient) -> dict[object, object]:
-    """All runs, logged models and versions of a store, as they are."""
-    ids = [experiment.experiment_id for experiment in client.search_experiments()]
-    runs = {run.info.run_id: run.to_dictionary() for run in client.search_runs(ids)}
-    models = {model.model_id: model.to_dictionary() for model in client.search_logged_models(ids)}
-    versions = {(v.name, int(v.version)): (v.tags, v.run_id, v.description) for v in client.search_model_versions()}
-    return {**runs, **models, **versions}

@@ -15,15 +15,12 @@ import pytest
 from nbclient import NotebookClient
 
 from helpers.features import fingerprint, matchup_table, split_by_season
-from helpers.simulate import simulate_games
 from helpers.sources import load_games
 from helpers.stores.store import use_store
 from helpers.sweep import run_trial
 from helpers.tools import execute
 from helpers.trials import Trial
-from tests.conftest import write_csv
-from tests.support.contents import contents
-from tests.test_notebooks import PATHS, SMALL, code_cells
+from tests.test_notebooks import PATHS, code_cells
 
 
 def test_a_parameter_that_no_notebook_knows_is_refused(tmp_path):
@@ -246,14 +243,3 @@ def check_stops(tmp_path: Path, monkeypatch, number: str, sentence: str) -> None
     monkeypatch.setattr(execute, "NOTEBOOKS", tmp_path / "notebooks")
     with pytest.raises(RuntimeError, match=sentence):
         execute.execute_notebooks(tmp_path / "build", {"STORE": str(tmp_path / "store")})
-
-
-def test_one_league_from_csv_files_runs_through_the_same_notebooks(tmp_path):
-    source = write_csv(simulate_games(seed=9, seasons=range(2014, 2020)), tmp_path / "games", leagues="W")
-    rates = [0.01, 0.1]
-    given = {**SMALL, "SOURCE": str(source), "STORE": str(tmp_path / "store"), "LEARNING_RATES": rates}
-    execute.execute_notebooks(tmp_path / "build", given)
-    held = contents(str(tmp_path / "store"))
-    assert len(held["grid"]) == 3 * len(rates)
-    assert held["products"] == [1, 2, 3, 4, 5]  # grid's best, trained further, challenger, worst, refit
-    assert held["aliases"] == {"champion": held["champion"][0], "challenger": 3, "previous": 4, "forecast": 5}
