@@ -1,4 +1,4 @@
-"""A team's store whose server, PostgreSQL or S3 is killed while two people's sweeps run, and comes back."""
+"""A team's store whose server, PostgreSQL or S3 is killed while eight people's sweeps run, and comes back."""
 
 import time
 
@@ -20,7 +20,7 @@ def test_a_part_that_is_killed_and_comes_back_loses_and_doubles_nothing(part):
         place = {"database": database.address, "artifacts": objects.address, "more": objects.environment}
         with TeamServer(folder, **place) as server, TeamServer(folder / "standby", **place) as standby:
             proxy = Proxy(server)
-            sweeps = [start(proxy.url, "nine") for _ in range(2)]
+            sweeps = [start(proxy.url, "nine") for _ in range(8)]
             assert ": trained" in sweeps[0].readline()
             kill({"server": server, "database": database, "objects": objects}[part].child)
             time.sleep(3 if part == "server" else 25)  # with the start of the part about half a minute

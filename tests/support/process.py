@@ -47,7 +47,8 @@ class Work:
         self._process.join(timeout)
         if self.returncode is None:
             raise subprocess.TimeoutExpired("tests.support.work", timeout)
-        return self.stdout.read(), self.stderr.read()
+        with self.stdout, self.stderr:
+            return self.stdout.read(), self.stderr.read()
 
     def send_signal(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)
