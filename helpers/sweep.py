@@ -1,5 +1,6 @@
 """Run trials: one after the other or side by side, each once, whatever happens."""
 
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -11,6 +12,7 @@ import joblib
 import mlflow
 import pandas as pd
 from IPython import get_ipython
+from joblib.externals.loky import get_reusable_executor
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 from mlflow.entities.model_registry import ModelVersion
@@ -32,6 +34,8 @@ PATIENCE_SECONDS = 18  # for a store that is away; with the calls that fail firs
 BEHIND_SECONDS = 40  # for a part behind a server, which comes back within half a minute or is known to be away
 STORE_FAULTS = (mlflow.MlflowException, OSError, SQLAlchemyError, StoreError)
 ATTEMPTS = 3  # at a trial, when it is the store that failed and it is well again
+
+_workers_see: dict[str, str] = {}  # the environment in which loky's workers were started
 
 
 def run_sweep(trials: Iterable[Trial], split: Split, n_jobs: int | None = None) -> pd.DataFrame:
@@ -103,13 +107,25 @@ def until_all_are_done(
 def _side_by_side(
     trials: list[Trial], split: Split, n_jobs: int | None, watches: Mapping[Trial, Watch]
 ) -> Iterable[tuple[Trial, dict | None]]:
-    cores = max(1, joblib.cpu_count() // joblib.effective_n_jobs(n_jobs))
+    workers = joblib.effective_n_jobs(n_jobs)
+    cores = max(1, joblib.cpu_count() // workers)
+    if workers > 1:
+        _renew_workers()
     jobs = [joblib.delayed(_work)(trial, split, store_in_use(), cores, watches.get(trial)) for trial in trials]
     try:
         parallel = joblib.Parallel(n_jobs, batch_size=1, return_as="generator_unordered")
     except (TypeError, ValueError):  # an old joblib, or a backend, that gives all results at the end
         parallel = joblib.Parallel(n_jobs, batch_size=1)
     return parallel(jobs)
+
+
+def _renew_workers() -> None:
+    """End the workers that loky keeps for minutes where the environment, with the user's name, is another by now."""
+    now = dict(os.environ)
+    if _workers_see and _workers_see != now:
+        get_reusable_executor(reuse=True).shutdown()
+    _workers_see.clear()
+    _workers_see.update(now)
 
 
 @contextmanager

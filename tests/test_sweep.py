@@ -298,6 +298,15 @@ def test_side_by_side_gives_what_one_after_the_other_gives(one_by_one, store, ba
     assert scores() == one_by_one
 
 
+def test_workers_are_who_the_user_is_by_now(store, monkeypatch):
+    """MLflow takes the name of a run's user from the environment."""
+    for name, some in (("ann", trials()[:2]), ("ben", trials()[2:4])):
+        monkeypatch.setenv("LOGNAME", name)
+        run_sweep(some, SPLIT, n_jobs=2)
+    found = mlflow.search_runs(experiment_names=CANDIDATES)
+    assert sorted(found["tags.mlflow.user"]) == ["ann", "ann", "ben", "ben"]
+
+
 def test_the_same_call_runs_on_a_dask_cluster(one_by_one, store):
     workers = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
     with workers, Client(workers), joblib.parallel_config("dask"):
