@@ -139,16 +139,18 @@ def check_upload(error: BaseException) -> None:
     MLflow's server keeps to its log what the place of the artifacts said.
     """
     import mlflow
-    from requests.exceptions import HTTPError, RetryError
+    from requests.exceptions import ConnectionError, HTTPError, RetryError
 
     fault = error.__context__ if isinstance(error, mlflow.MlflowException) else error  # MLflow's own has no request
-    if not isinstance(fault, HTTPError | RetryError) or fault.request is None:
+    if not isinstance(fault, HTTPError | RetryError | ConnectionError) or fault.request is None:
         return
     ill, request = re.search(r"(?:too many |^)(5\d\d)\b", str(fault)), fault.request
-    if ill and request.method == "PUT" and "/mlflow-artifacts/" in request.url:
+    is_cut = isinstance(fault, ConnectionError)  # the server gave up before it had read the whole file
+    if (ill or is_cut) and request.method == "PUT" and "/mlflow-artifacts/" in request.url:
+        answer = f"error {ill[1]}" if ill else "the connection was cut"
         raise StoreError(
             f"The store {mlflow.get_tracking_uri()} answers, but the place of its artifacts takes no file "
-            f"(error {ill[1]}); the server's log tells whether that is full or read-only, or was away for a moment."
+            f"({answer}); the server's log tells whether that is full or read-only, or was away for a moment."
         ) from error
 
 

@@ -10,6 +10,7 @@ import mlflow
 import pytest
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
+from helpers.child import free_ports
 from helpers.stores import PartAwayError, StoreError, StoreRefusalError
 from helpers.stores.server import PROBE, ask_server, check_upload, needing
 from helpers.stores.store import check_store, use_store
@@ -225,6 +226,16 @@ def test_only_an_upload_that_a_server_could_not_keep_is_told_as_one(server, tmp_
     with environment(PROBE), pytest.raises((mlflow.MlflowException, OSError)) as raised:
         getattr(get_artifact_repository("mlflow-artifacts:/1"), call)(str(tmp_path / "file"))
     with pytest.raises(StoreError, match=named) if is_named else nullcontext():
+        check_upload(raised.value)
+
+
+def test_an_upload_whose_connection_is_cut_is_told_as_one_too(tmp_path):
+    """As a server does that gives up before it has read the file."""
+    mlflow.set_tracking_uri(f"http://127.0.0.1:{free_ports(1)[0]}")
+    (tmp_path / "file").touch()
+    with environment(PROBE), pytest.raises((mlflow.MlflowException, OSError)) as raised:
+        get_artifact_repository("mlflow-artifacts:/1").log_artifact(str(tmp_path / "file"))
+    with pytest.raises(StoreError, match=r"takes no file \(the connection was cut\); the server's log"):
         check_upload(raised.value)
 
 
