@@ -63,8 +63,9 @@ class Team:
         more = environment | {"MLFLOW_S3_ENDPOINT_URL": self.line.url}
         self.server = stack.enter_context(TeamServer(folder, address, self.objects.address, more=more))
 
-    def end_connections(self) -> None:
-        self.admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", [ROLE])
+    def end_connections(self, *but: psycopg.Connection) -> None:
+        found = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s AND NOT pid = ANY(%s)"
+        self.admin.execute(found, [ROLE, [connection.info.backend_pid for connection in but]])
 
     def takes_files(self) -> bool:
         try:
@@ -191,13 +192,13 @@ def expired_password(team: Team) -> Iterator[None]:
 
 @contextmanager
 def no_connections_left(team: Team) -> Iterator[None]:
-    team.admin.execute(f"ALTER ROLE {ROLE} CONNECTION LIMIT 2")
-    team.end_connections()
-    try:
-        with psycopg.connect(libpq(team.database)), psycopg.connect(libpq(team.database)):
+    with psycopg.connect(libpq(team.database)) as one, psycopg.connect(libpq(team.database)) as other:
+        team.admin.execute(f"ALTER ROLE {ROLE} CONNECTION LIMIT 2")
+        team.end_connections(one, other)  # after the limit, or the server would come back first
+        try:
             yield
-    finally:
-        team.admin.execute(f"ALTER ROLE {ROLE} CONNECTION LIMIT -1")
+        finally:
+            team.admin.execute(f"ALTER ROLE {ROLE} CONNECTION LIMIT -1")
 
 
 REFUSALS = {
