@@ -1,4 +1,4 @@
-"""Every notebook runs from an empty store to the champion, twice, and shows a reader nothing that is not theirs."""
+"""Every notebook runs from an empty store to the champion, and shows a reader nothing that is not theirs."""
 
 import ast
 import json
